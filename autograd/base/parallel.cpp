@@ -1,0 +1,57 @@
+#include "autograd/base/parallel.h"
+
+#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <memory>
+
+namespace shoal {
+namespace {
+
+thread_local int off_depth = 0;
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+struct Slot {
+  std::unique_ptr<void, Free> data;
+  std::size_t bytes = 0;
+};
+thread_local std::array<Slot, kThreadSlots> slots;
+
+}  // namespace
+
+int thread_count() { return omp_get_max_threads(); }
+
+int allowed_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return omp_get_num_procs();
+  return std::max(1, CPU_COUNT(&set));
+}
+
+void set_thread_count(int threads) { omp_set_num_threads(threads); }
+
+void set_threads_from_environment() {
+  omp_set_dynamic(0);
+  if (std::getenv("OMP_NUM_THREADS") == nullptr) omp_set_num_threads(allowed_cores());
+}
+
+ParallelOff::ParallelOff() { ++off_depth; }
+ParallelOff::~ParallelOff() { --off_depth; }
+bool parallel_is_off() { return off_depth > 0; }
+
+void* thread_scratch(int slot, std::size_t bytes) {
+  Slot& s = slots[static_cast<std::size_t>(slot)];
+  if (s.bytes < bytes) {
+    s.bytes = (bytes + 4095) & ~std::size_t{4095};
+    s.data.reset();
+    s.data.reset(std::aligned_alloc(4096, s.bytes));
+  }
+  return s.data.get();
+}
+
+}  // namespace shoal

@@ -1,0 +1,85 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace shoal {
+
+enum class AttentionKind { kSliding, kCompressedSparse, kHeavilyCompressed, kFull };
+enum class FeedForwardKind { kMoe, kHashMoe, kDense };
+enum class ResidualKind { kManifold, kHyper, kPlain };  // mhc, hc, plain
+enum class RouterScore { kSqrtSoftplus, kSigmoid, kSoftmax };
+
+// One set of rotary frequencies (spec 2.3): `main` for window layers and MTP, `compress` for CSA
+// and HCA.
+struct RopeConfig {
+  double theta = 10000.0;
+  bool yarn = false;
+  double factor = 1.0;
+  std::int64_t original_max_position_embeddings = 65536;
+  double beta_fast = 32.0, beta_slow = 1.0;
+};
+
+// How parameters start (spec 4.2, 10.5, 13.2).
+struct InitConfig {
+  double std = 0.0;        // of matrices; 0: 0.5 / sqrt(hidden_size) below width 2048, else 0.006
+  double hc_std = 0.02;    // of hc_*_fn
+  double hc_scale = 0.01;  // a_pre, a_post, a_res and the head's
+  double hc_res_diagonal = 6.0;  // of b_res; 0 gives "all b = 0"
+};
+
+// A model, in the key names of a Hugging Face config.json where it has the key (spec 1.3).
+struct ModelConfig {
+  std::int64_t vocab_size = 258;
+  std::int64_t hidden_size = 256;
+  std::int64_t num_hidden_layers = 0;  // 0: the length of layer_types
+  std::vector<AttentionKind> layer_types;
+  std::vector<FeedForwardKind> mlp_layer_types;  // empty: moe everywhere
+  std::int64_t max_position_embeddings = 1048576;
+  double rms_norm_eps = 1e-6;
+  double initializer_range = 0.02;  // kept for export; `init` decides
+
+  // attention (spec 2)
+  std::int64_t num_attention_heads = 4;
+  std::int64_t head_dim = 64;
+  std::int64_t qk_rope_head_dim = 32;
+  std::int64_t q_lora_rank = 128;
+  std::int64_t o_groups = 2;
+  std::int64_t o_lora_rank = 128;
+  std::int64_t sliding_window = 64;
+  RopeConfig rope_main, rope_compress{.theta = 160000.0};
+  std::int64_t compress_rate_csa = 4, compress_rate_hca = 128;
+  std::int64_t index_n_heads = 4, index_head_dim = 32, index_topk = 64;
+
+  // residual streams (spec 4)
+  ResidualKind residual = ResidualKind::kManifold;
+  std::int64_t hc_mult = 4;
+  std::int64_t hc_sinkhorn_iters = 20;
+  double hc_eps = 1e-6;
+
+  // feed-forward (spec 5)
+  std::int64_t n_routed_experts = 16;
+  std::int64_t n_shared_experts = 1;  // 0 or 1
+  std::int64_t num_experts_per_tok = 2;
+  std::int64_t moe_intermediate_size = 128;
+  std::int64_t intermediate_size = 0;  // of `dense` layers; 0: what a token's experts add up to
+  RouterScore scoring_func = RouterScore::kSqrtSoftplus;
+  bool norm_topk_prob = true;
+  double routed_scaling_factor = 1.5;
+  double swiglu_limit = 10.0;  // 0: no clamp
+
+  std::int64_t num_nextn_predict_layers = 1;  // MTP depth, 0 or 1 (spec 6)
+  std::int64_t bos_token_id = 0, eos_token_id = 1;
+  InitConfig init;
+
+  // Fills what is derived (num_hidden_layers, empty lists) and throws Error(kUsage) that names the
+  // key where a combination is impossible. `where` begins the message (a file name or "model").
+  void finish(const std::string& where);
+};
+
+const char* name_of(AttentionKind kind);
+const char* name_of(FeedForwardKind kind);
+const char* name_of(ResidualKind kind);
+const char* name_of(RouterScore kind);
+
+}  // namespace shoal

@@ -1,0 +1,84 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "layers/config.h"
+
+namespace shoal {
+
+// A whole run, as the YAML says it (design: one schema table reads, prints and documents it).
+struct CorpusSpec {
+  std::string path;  // text, .jsonl, .tokens, or a folder of them
+  double weight = 1.0;
+};
+
+enum class Recompute { kNone, kBlock };
+enum class MatrixOptimizer { kMuon, kAdamw };
+enum class BadNumbers { kStop, kSkip };
+
+struct RunConfig {
+  struct Run {
+    std::string name = "run";
+    std::string dir;  // empty: runs/NAME
+    std::uint64_t seed = 1;
+  } run;
+
+  ModelConfig model;
+
+  struct Data {
+    std::string tokenizer = "bytes";
+    std::vector<CorpusSpec> train;
+    double validation_share = 0.05;            // of documents, by hash ...
+    std::vector<CorpusSpec> validation_files;  // ... unless files are named
+    std::int64_t sequence_length = 512;
+  } data;
+
+  struct Train {
+    std::int64_t steps = 0;   // 0: no such limit
+    double tokens = 0.0;      // 0: no such limit
+    double minutes = 0.0;     // 0: no such limit; at least one of the three is set
+    std::int64_t batch_tokens = 8192;
+    std::int64_t micro_batch = 4;  // sequences in one forward
+    std::int64_t eval_every = 100;  // steps; 0: only at the end
+    std::int64_t eval_sequences = 0;  // 0: the whole validation data
+    Recompute recompute = Recompute::kNone;
+    std::string init_from;
+    std::vector<std::string> sample_prompts;
+    std::int64_t sample_tokens = 100;
+  } train;
+
+  struct Loss {
+    double mtp = 0.3, mtp_late = 0.1;  // late: from the start of learning-rate decay
+    double balance = 1e-4;
+  } loss;
+
+  struct Optim {
+    double lr = 1e-3, end_lr = 1e-4;
+    std::int64_t warmup_steps = 50;
+    double decay_share = 0.3;  // linear warm-up, constant, cosine over the last share
+    double clip = 1.0;         // 0: no clipping
+    double weight_decay = 0.1;
+    double beta1 = 0.9, beta2 = 0.95, eps = 1e-20;
+    double momentum = 0.95, update_rms = 0.18;
+    MatrixOptimizer matrices = MatrixOptimizer::kMuon;
+  } optim;
+
+  struct Stability {
+    BadNumbers on_bad_numbers = BadNumbers::kStop;
+    double router_bias_speed = 0.001;
+  } stability;
+
+  struct Checkpoint {
+    std::int64_t every_steps = 100;  // 0: only at the end
+    std::int64_t keep = 3;
+    std::int64_t step = 0;  // resume from this one; 0: the newest that verifies
+  } checkpoint;
+
+  struct Log {
+    std::int64_t every = 10;
+    bool tensorboard = true;
+  } log;
+};
+
+}  // namespace shoal
