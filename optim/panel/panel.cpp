@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#define SHOAL_PANEL_ROWS 6   // 6 rows of 2 vectors: 12 sums in 16 registers
+#define SHOAL_PANEL_ROWS 6  // 6 rows of 2 vectors: 12 sums in 16 registers
 #define SHOAL_PANELS_WIDE 1
 namespace shoal {
 namespace {
@@ -24,24 +24,47 @@ const PanelKernels& panel_kernels() {
 const PanelKernels* panel_kernels_avx512() { return nullptr; }
 #endif
 
-void read_panels(const float* src, std::int64_t rows, std::int64_t columns, float* panels) {
+void strip_to_panels(const PanelShape& shape, std::int64_t row0, std::int64_t row1,
+                     const float* strip, float* panels) {
+  const std::int64_t columns = shape.columns;
+  if (shape.transposed) {
+    for (std::int64_t i = row0; i < row1; i += kPanel) {
+      const std::int64_t width = std::min(kPanel, row1 - i);
+      const float* from = strip + (i - row0) * columns;
+      float* panel = panels + i * columns;
+      for (std::int64_t k = 0; k < columns; ++k) {
+        for (std::int64_t r = 0; r < width; ++r) panel[k * kPanel + r] = from[r * columns + k];
+        std::fill_n(panel + k * kPanel + width, kPanel - width, 0.0F);
+      }
+    }
+    return;
+  }
   for (std::int64_t j = 0; j < columns; j += kPanel) {
     const std::int64_t width = std::min(kPanel, columns - j);
-    for (std::int64_t k = 0; k < rows; ++k, panels += kPanel) {
-      std::copy_n(src + k * columns + j, width, panels);
-      std::fill_n(panels + width, kPanel - width, 0.0F);
+    float* panel = panels + j * shape.rows;
+    for (std::int64_t k = row0; k < row1; ++k) {
+      std::copy_n(strip + (k - row0) * columns + j, width, panel + k * kPanel);
+      std::fill_n(panel + k * kPanel + width, kPanel - width, 0.0F);
     }
   }
 }
 
-void read_panels_transposed(const float* src, std::int64_t rows, std::int64_t columns,
-                            float* panels) {
-  for (std::int64_t i = 0; i < rows; i += kPanel) {
-    const std::int64_t width = std::min(kPanel, rows - i);
-    float* panel = panels + (i / kPanel) * columns * kPanel;
-    for (std::int64_t k = 0; k < columns; ++k) {
-      for (std::int64_t r = 0; r < width; ++r) panel[k * kPanel + r] = src[(i + r) * columns + k];
-      std::fill_n(panel + k * kPanel + width, kPanel - width, 0.0F);
+void panels_to_strip(const PanelShape& shape, std::int64_t row0, std::int64_t row1,
+                     const float* panels, float* strip) {
+  const std::int64_t columns = shape.columns;
+  if (shape.transposed) {
+    for (std::int64_t i = row0; i < row1; ++i) {
+      const float* from = panels + (i / kPanel) * kPanel * columns + i % kPanel;
+      float* to = strip + (i - row0) * columns;
+      for (std::int64_t k = 0; k < columns; ++k) to[k] = from[k * kPanel];
+    }
+    return;
+  }
+  for (std::int64_t j = 0; j < columns; j += kPanel) {
+    const std::int64_t width = std::min(kPanel, columns - j);
+    const float* panel = panels + j * shape.rows;
+    for (std::int64_t k = row0; k < row1; ++k) {
+      std::copy_n(panel + k * kPanel, width, strip + (k - row0) * columns + j);
     }
   }
 }

@@ -15,15 +15,18 @@ inline constexpr std::int64_t kPanel = 16;
 inline constexpr std::int64_t kGramBlock = 96;   // rows and columns of a block of X^T X
 inline constexpr std::int64_t kTimesBlock = 48;  // rows of a block of X P
 
-inline std::int64_t panel_count(std::int64_t columns) { return (columns + kPanel - 1) / kPanel; }
-inline std::int64_t panel_floats(std::int64_t rows, std::int64_t columns) {
+// Static: a copy compiled for a wider processor must not become everybody's.
+static inline std::int64_t panel_count(std::int64_t columns) {
+  return (columns + kPanel - 1) / kPanel;
+}
+static inline std::int64_t panel_floats(std::int64_t rows, std::int64_t columns) {
   return panel_count(columns) * rows * kPanel;
 }
-inline std::int64_t gram_block_count(std::int64_t n) {  // blocks of the lower triangle
+static inline std::int64_t gram_block_count(std::int64_t n) {  // blocks of the lower triangle
   const std::int64_t side = (n + kGramBlock - 1) / kGramBlock;
   return side * (side + 1) / 2;
 }
-inline std::int64_t times_block_count(std::int64_t rows) {
+static inline std::int64_t times_block_count(std::int64_t rows) {
   return (rows + kTimesBlock - 1) / kTimesBlock;
 }
 
@@ -56,10 +59,16 @@ const PanelKernels& panel_kernels();         // the widest this processor has
 const PanelKernels& panel_kernels_base();    // what every supported processor has
 const PanelKernels* panel_kernels_avx512();  // null where not built or not supported
 
-// src [rows, columns] row-major -> panels of [rows, columns], and back through write_panels.
-void read_panels(const float* src, std::int64_t rows, std::int64_t columns, float* panels);
-// src [rows, columns] row-major -> panels of its transpose [columns, rows].
-void read_panels_transposed(const float* src, std::int64_t rows, std::int64_t columns,
-                            float* panels);
+// Rows row0 .. row1-1 of a matrix [rows, columns], row-major in `strip` ([row1 - row0, columns]),
+// into panels of the matrix, or of its transpose ([columns, rows]; then row0 is a multiple of 16).
+// The padding of every panel touched is set to zero.
+struct PanelShape {
+  std::int64_t rows, columns;  // of the matrix
+  bool transposed;             // the panels hold [columns, rows]
+};
+void strip_to_panels(const PanelShape& shape, std::int64_t row0, std::int64_t row1,
+                     const float* strip, float* panels);
+void panels_to_strip(const PanelShape& shape, std::int64_t row0, std::int64_t row1,
+                     const float* panels, float* strip);
 
 }  // namespace shoal

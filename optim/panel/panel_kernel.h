@@ -1,14 +1,19 @@
-// The panel products for vectors of kWidth floats. Included by one source file for each width, which
-// defines kWidth, kRowsShared and kPanelsWide first. Nothing here may instantiate a function of the
-// standard library: compiled for a wider processor, the linker could hand it to everybody.
+// The panel products for vectors of kWidth floats. Included by one source file for each width,
+// which defines kWidth, SHOAL_PANEL_ROWS and SHOAL_PANELS_WIDE first. Nothing here may instantiate
+// a function of the standard library: compiled for a wider processor, the linker could hand it to
+// everybody.
 
 namespace {
 
-typedef float Vec __attribute__((vector_size(kWidth * sizeof(float)), aligned(4)));
-constexpr int kVecs = 16 / kWidth;     // vectors across a panel
-constexpr std::int64_t kDepth = 192;   // of the summed index: three panels of it stay in L1
+typedef float Vec __attribute__((vector_size(kWidth * sizeof(float))));
+constexpr int kVecs = 16 / kWidth;    // vectors across a panel
+constexpr std::int64_t kDepth = 192;  // of the summed index: three panels of it stay in L1
 
 #define SHOAL_INLINE inline __attribute__((always_inline))
+
+// Unaligned, and free of the aliasing rule.
+SHOAL_INLINE void read(Vec& v, const float* p) { __builtin_memcpy(&v, p, sizeof(v)); }
+SHOAL_INLINE void write(float* p, const Vec& v) { __builtin_memcpy(p, &v, sizeof(v)); }
 
 SHOAL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
@@ -20,8 +25,7 @@ SHOAL_INLINE void accumulate(const float* a, const float* b, std::int64_t panel_
     Vec columns[P * kVecs];
 #pragma GCC unroll 8
     for (int v = 0; v < P * kVecs; ++v) {
-      columns[v] = *reinterpret_cast<const Vec*>(b + (v / kVecs) * panel_size + k * kPanel +
-                                                 (v % kVecs) * kWidth);
+      read(columns[v], b + (v / kVecs) * panel_size + k * kPanel + (v % kVecs) * kWidth);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -38,8 +42,7 @@ SHOAL_INLINE void load(const float* c, std::int64_t panel_size, Vec (&acc)[R][P 
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < P * kVecs; ++v) {
-      acc[r][v] = *reinterpret_cast<const Vec*>(c + (v / kVecs) * panel_size + r * kPanel +
-                                                (v % kVecs) * kWidth);
+      read(acc[r][v], c + (v / kVecs) * panel_size + r * kPanel + (v % kVecs) * kWidth);
     }
   }
 }
@@ -50,8 +53,7 @@ SHOAL_INLINE void store(float* c, std::int64_t panel_size, const Vec (&acc)[R][P
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < P * kVecs; ++v) {
-      *reinterpret_cast<Vec*>(c + (v / kVecs) * panel_size + r * kPanel + (v % kVecs) * kWidth) =
-          acc[r][v];
+      write(c + (v / kVecs) * panel_size + r * kPanel + (v % kVecs) * kWidth, acc[r][v]);
     }
   }
 }
@@ -107,17 +109,26 @@ void times_tile(const TimesProduct& t, std::int64_t k, std::int64_t j, std::int6
 template <int P, class Tile>
 SHOAL_INLINE void with_rows(std::int64_t rows, const Tile& tile) {
   switch (rows) {
-    case 1: return tile.template run<1, P>();
-    case 2: return tile.template run<2, P>();
-    case 3: return tile.template run<3, P>();
-    case 4: return tile.template run<4, P>();
-    case 5: return tile.template run<5, P>();
-    case 6: return tile.template run<6, P>();
+    case 1:
+      return tile.template run<1, P>();
+    case 2:
+      return tile.template run<2, P>();
+    case 3:
+      return tile.template run<3, P>();
+    case 4:
+      return tile.template run<4, P>();
+    case 5:
+      return tile.template run<5, P>();
+    case 6:
+      return tile.template run<6, P>();
 #if SHOAL_PANEL_ROWS > 6
-    case 7: return tile.template run<7, P>();
-    default: return tile.template run<8, P>();
+    case 7:
+      return tile.template run<7, P>();
+    default:
+      return tile.template run<8, P>();
 #else
-    default: return;
+    default:
+      return;
 #endif
   }
 }
