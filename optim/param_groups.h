@@ -10,7 +10,7 @@ namespace shoal {
 struct ParamSlice {
   std::string name;                   // the published one: layers.0.attn.wq_a.weight
   std::int64_t offset = 0, size = 0;  // in floats
-  std::vector<std::int64_t> shape;
+  std::vector<std::int64_t> shape = {};
   bool matrix = false;  // Muon's, if Muon is on; else AdamW's
   bool decay = false;   // weight decay applies
   bool clipped = true;  // counts in the global norm and is scaled by the clip (not the indexer)
@@ -18,7 +18,7 @@ struct ParamSlice {
   struct Block {
     std::int64_t offset = 0, rows = 0, cols = 0;
   };
-  std::vector<Block> blocks;  // of a matrix: they cover the slice
+  std::vector<Block> blocks = {};  // of a matrix: they cover the slice
 };
 
 // CHECKs that slices lie in order inside `numel` floats without overlap, and that the blocks of a
