@@ -60,16 +60,16 @@ TEST(Packing, PredictsEveryTokenButBosOnce) {
 }
 
 TEST(Packing, TakesTheTightestSequence) {
-  // Predictions: text + 1. With T = 10: 7, 6, 4, 3 -> {7, 3}, {6, 4}; first fit would do 7+3 too,
-  // but 6, 5, 4 (into 6, tighter than 5's), 5 (into 5's) needs the best fit.
-  const Documents documents = documents_of({5, 4, 3, 4});
+  // Predictions are text + 1: 6, 7, 8, 3, 2 in sequences of 10. The 3 goes to the 7, where it fits
+  // exactly, not to the 6, and the 2 to the 8.
+  const Documents documents = documents_of({5, 6, 7, 2, 1});
   const Packing packing = pack_documents(documents, all_of(documents), 10);
-  ASSERT_EQ(packing.sequences(), 2);
-  std::vector<std::vector<int>> lengths(2);
-  for (std::int64_t s = 0; s < 2; ++s) {
-    for (const Piece& piece : packing.sequence(s)) lengths[s].push_back(piece.length);
+  std::vector<std::vector<int>> lengths;
+  for (std::int64_t s = 0; s < packing.sequences(); ++s) {
+    lengths.emplace_back();
+    for (const Piece& piece : packing.sequence(s)) lengths.back().push_back(piece.length);
   }
-  EXPECT_EQ(lengths, (std::vector<std::vector<int>>{{6, 4}, {5, 5}}));
+  EXPECT_EQ(lengths, (std::vector<std::vector<int>>{{8, 2}, {7, 3}, {6}}));
 }
 
 TEST(Packing, CutsALongDocumentAtEverySequenceLength) {

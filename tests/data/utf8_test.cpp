@@ -27,6 +27,10 @@ TEST(Utf8, TakesEveryCharacterButSurrogates) {
 TEST(Utf8, FindsTheFirstBadByte) {
   const std::string good = "0123456789 \xC3\xA9\xE2\x82\xAC\xF0\x9F\x90\x9F tail";
   EXPECT_EQ(find_invalid_utf8(good), kValidUtf8);
+  // The rest of a character that was cut off is not looked at, even where it lies in memory.
+  for (std::size_t size : {12U, 14U, 15U, 17U, 18U, 19U}) {
+    EXPECT_NE(find_invalid_utf8(std::string_view(good).substr(0, size)), kValidUtf8) << size;
+  }
   for (const std::string bad : {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xE0\x9F\xBF",
                                 "\xED\xA0\x80", "\xF0\x8F\xBF\xBF", "\xF5\x80\x80\x80", "\xFF",
                                 "\xC3", "\xE2\x82", "\xF0\x9F\x90", "\xC3 "}) {
