@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <system_error>
 #include <vector>
 
 #include "autograd/base/check.h"
 #include "data/file_io.h"
+#include "data/lines.h"
 #include "data/token_file.h"
 #include "data/utf8.h"
 
@@ -15,26 +15,6 @@ namespace shoal {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-constexpr std::string_view kBlank = " \t\r\f\v";
-
-std::string_view without_byte_order_mark(std::string_view text) {
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  return text;
-}
-
-// Takes the next line, without its end, off `rest`.
-std::string_view next_line(std::string_view& rest) {
-  const std::size_t end = rest.find('\n');
-  const std::string_view line = rest.substr(0, end);
-  rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-  return line;
-}
-
-bool is_blank(std::string_view line) {
-  return line.find_first_not_of(kBlank) == std::string_view::npos;
-}
 
 void require_utf8(std::string_view text, const std::string& name) {
   const std::size_t at = find_invalid_utf8(text);
@@ -148,23 +128,6 @@ class Reader {
   std::int64_t empty_ = 0;
 };
 
-std::string_view text_of(const nlohmann::json& line, const std::string& name, std::int64_t number) {
-  if (!line.is_object()) {
-    reject(Failure::kData, name, ':', number, ": is JSON of type ", line.type_name(),
-           "; each line has to be an object such as {\"text\": \"...\"}");
-  }
-  const auto text = line.find("text");
-  if (text == line.end()) {
-    reject(Failure::kData, name, ':', number,
-           ": has no \"text\"; each line has to be an object such as {\"text\": \"...\"}");
-  }
-  if (!text->is_string()) {
-    reject(Failure::kData, name, ':', number, ": \"text\" is of type ", text->type_name(),
-           ", it has to be a string");
-  }
-  return text->get_ref<const std::string&>();
-}
-
 }  // namespace
 
 void split_text(std::string_view text, const std::string& name, const TakeDocument& take) {
@@ -185,24 +148,6 @@ void split_text(std::string_view text, const std::string& name, const TakeDocume
     end = line.data() + line.size();
   }
   if (begin != nullptr) take({begin, static_cast<std::size_t>(end - begin)});
-}
-
-void split_jsonl(std::string_view lines, const std::string& name, const TakeDocument& take) {
-  lines = without_byte_order_mark(lines);
-  for (std::int64_t number = 1; !lines.empty(); ++number) {
-    const std::string_view line = next_line(lines);
-    if (is_blank(line)) continue;
-    // The library's only quiet mode hides what is wrong, so its exception becomes ours here.
-    nlohmann::json object;
-    try {
-      object = nlohmann::json::parse(line);
-    } catch (const nlohmann::json::parse_error& error) {
-      std::string what = error.what();
-      what = what.substr(std::min(what.size(), what.find("] ") + 2));
-      reject(Failure::kData, name, ':', number, ": is not JSON: ", what);
-    }
-    take(text_of(object, name, number));
-  }
 }
 
 void read_documents(const std::string& path, const Tokenizer& tokenizer, Documents& out) {

@@ -19,7 +19,7 @@ namespace shoal {
 // something is wrong or no text is found.
 void read_documents(const std::string& path, const Tokenizer& tokenizer, Documents& out);
 
-// The parsers: `name` is the file's, for errors; `take` gets each document.
+// The parsers: `name` is the file's, for errors; `take` gets each document, also an empty one.
 using TakeDocument = std::function<void(std::string_view)>;
 void split_text(std::string_view text, const std::string& name, const TakeDocument& take);
 void split_jsonl(std::string_view lines, const std::string& name, const TakeDocument& take);

@@ -34,7 +34,7 @@ report() {
 }
 
 if [ -e "$out" ]; then
-  [ -f "$out" ] && is_right "$out" || fail "$out exists and is not this corpus; move it away"
+  { [ -f "$out" ] && is_right "$out"; } || fail "$out exists and is not this corpus; move it away"
   report
   exit 0
 fi

@@ -77,6 +77,8 @@ TEST(SplitJsonl, EachLineIsADocument) {
   EXPECT_THAT(lines("{\"text\": \"a\\n\\nb\"}\n\n{\"id\": 3, \"text\": \"\\u20ac\"}\r\n"),
               ElementsAre("a\n\nb", "\xE2\x82\xAC"));
   EXPECT_THAT(lines("{\"text\": \"\"}"), ElementsAre(""));
+  EXPECT_THAT(lines("{\"m\": {\"text\": 3, \"l\": [{}, null]}, \"text\": \"a\", \"n\": [\"b\"]}"),
+              ElementsAre("a"));
 }
 
 TEST(SplitJsonl, NamesTheLineThatIsWrong) {
@@ -87,8 +89,13 @@ TEST(SplitJsonl, NamesTheLineThatIsWrong) {
       {"{\"text\": \"\xE9\"}", "is not JSON"},
       {"{\"text\": \"\\ud800\"}", "is not JSON"},
       {"plain text", "is not JSON"},
+      {"{\"text\": \"a\", \"n\": 1e999}", "is not JSON: number overflow"},
       {"[\"text\"]", "type array"},
       {"\"text\"", "type string"},
+      {"{\"a\": {\"text\": \"a\"}}", "has no \"text\""},
+      {"{\"text\": [\"a\"]}", "\"text\" is of type array"},
+      {"{\"text\": {\"text\": \"a\"}}", "\"text\" is of type object"},
+      {"{\"text\": \"a\", \"text\": \"b\"}", "more than one \"text\""},
       {"{\"txt\": \"a\"}", "has no \"text\""},
       {"{\"text\": 3}", "\"text\" is of type number"},
       {"{\"text\": null}", "\"text\" is of type null"},
@@ -98,6 +105,11 @@ TEST(SplitJsonl, NamesTheLineThatIsWrong) {
         message_of(Failure::kData, [&] { lines(good + "\n" + line + "\n" + good); });
     EXPECT_THAT(message, AllOf(HasSubstr("t.jsonl:3: "), HasSubstr(what))) << line;
   }
+}
+
+TEST(SplitJsonl, AMessageDoesNotRepeatAHugeLine) {
+  const std::string huge = "{\"text\": \"" + std::string(1000000, 'x') + "\x01\"}";
+  EXPECT_LT(message_of(Failure::kData, [&] { lines(huge); }).size(), 300U);
 }
 
 TEST(SplitJsonl, DeepNestingIsNoStackOverflow) {

@@ -83,6 +83,16 @@ TEST(TokenFile, GivesBackWhatWasWritten) {
   }
 }
 
+// The golden file was written by a program that shares nothing with this one.
+TEST(TokenFile, TheFormatIsWhatTheHeaderSays) {
+  const TemporaryFolder folder;
+  const ByteTokenizer tokenizer;
+  Documents documents;
+  for (const char* text : {"first", "the third"}) documents.add(text, tokenizer);
+  write_token_file(folder / "x.tokens", documents, {0, 1}, tokenizer);
+  EXPECT_EQ(read_file(folder / "x.tokens"), read_file(SHOAL_GOLDEN_DIR "/two_documents.tokens"));
+}
+
 TEST(TokenFile, EveryChangedBitIsDetected) {
   const TemporaryFolder folder;
   const ByteTokenizer tokenizer;
