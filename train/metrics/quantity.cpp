@@ -58,7 +58,11 @@ std::string format_scientific(double value) {
   return with_short_exponent(fmt::format("{:.1e}", value));
 }
 
-std::string format_share(double share) { return fmt::format("{:.1f} %", share * 100.0); }
+std::string format_share(double share) {
+  const double percent = share * 100.0;
+  if (std::fabs(percent) < 1.0) return format_short(percent, 2) + " %";
+  return fmt::format("{:.1f} %", percent);
+}
 
 std::string format_short(double value, int digits) {
   return with_short_exponent(fmt::format("{:.{}g}", value, digits));

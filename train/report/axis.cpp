@@ -11,20 +11,23 @@
 namespace shoal {
 namespace {
 
-// All labels of an axis have the same number of decimals, or the same suffix style.
+// 5e-4: shorter than 0.0005, which matters on a telephone.
+std::string short_scientific(double value) {
+  const auto power = static_cast<int>(std::floor(std::log10(std::fabs(value)) + 1e-9));
+  return fmt::format("{}e{}", format_short(value * std::pow(10.0, -power), 4), power);
+}
+
+// Labels of ticks that lie `step` apart: as many decimals as tell them apart.
 std::string label_of(double value, double step) {
   const double size = std::fabs(value);
   if (size < step * 1e-6) return "0";
-  if (size >= 10000.0) {
+  if (size >= 1e13) return short_scientific(value);
+  if (size >= 10000.0 && step >= 1.0) {
     const double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : 1e3;
     const char* suffix = size >= 1e9 ? "G" : size >= 1e6 ? "M" : "k";
-    if (size >= 1e13) return format_short(value, 3);
-    return format_short(value / unit, 6) + suffix;
+    return format_short(value / unit, 7) + suffix;
   }
-  if (step < 1e-3) {
-    const double digits = std::ceil(std::log10(size / step)) + 1;
-    return format_short(value, std::clamp(static_cast<int>(digits), 1, 12));
-  }
+  if (step < 1e-3 && size < 1e-2) return short_scientific(value);
   const int decimals = std::max(0, static_cast<int>(-std::floor(std::log10(step) + 1e-9)));
   return fmt::format("{:.{}f}", value, decimals);
 }
@@ -38,7 +41,8 @@ std::vector<Tick> linear_ticks(const Axis& axis, int count) {
   const double first = std::ceil(axis.low / step - 1e-9);
   const double last = std::floor(axis.high / step + 1e-9);
   for (double i = first; i <= last && out.size() < 100; ++i) {
-    out.push_back({i * step, label_of(i * step, step)});
+    // + 0.0 turns minus zero into zero.
+    out.push_back({i * step + 0.0, label_of(i * step, step)});
   }
   return out;
 }
@@ -48,18 +52,19 @@ std::vector<Tick> log_ticks(const Axis& axis, int count) {
   const int last = static_cast<int>(std::ceil(std::log10(axis.high)));
   const double decades = std::log10(axis.high / axis.low);
   if (decades < 0.6) return linear_ticks(axis, count);
-  const int every = std::max(1, static_cast<int>(std::ceil(decades / count)));
+  const int every = std::max(1, static_cast<int>(std::ceil(decades / (count + 2))));
   std::vector<double> factors{1.0};
   if (decades < count / 2.0) factors = {1.0, 3.0};
   if (decades < count / 3.0) factors = {1.0, 2.0, 5.0};
+  if (decades < 1.0) factors = {1.0, 1.5, 2.0, 3.0, 4.0, 6.0};
   std::vector<Tick> out;
   for (int p = first; p <= last; ++p) {
     if (every > 1 && p % every != 0) continue;
     for (const double factor : factors) {
       const double value = factor * std::pow(10.0, p);
       if (value < axis.low * (1 - 1e-9) || value > axis.high * (1 + 1e-9)) continue;
-      out.push_back({value, value >= 1e4 || value < 1e-3 ? format_short(value, 2)
-                                                         : label_of(value, std::pow(10.0, p))});
+      const bool plain = value < 1e4 && value > 0.99e-3;
+      out.push_back({value, plain ? format_short(value, 4) : short_scientific(value)});
     }
   }
   return out;

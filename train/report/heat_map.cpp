@@ -148,11 +148,11 @@ std::string heat_map_style() {
   return R"(
 .heat,.scale{--even:#f3f2ee;--cold:#2463b5;--hot:#d9480f}
 @media(prefers-color-scheme:dark){.heat,.scale{--even:#262930;--cold:#6ea8fe;--hot:#ff8a3d}}
-.heat .even{fill:var(--even)}
+.heat .even{fill:var(--even)}.heat path{shape-rendering:crispEdges}
 .heat .cold1,.heat .cold2,.heat .cold3,.heat .cold4{fill:var(--cold)}
 .heat .hot1,.heat .hot2,.heat .hot3,.heat .hot4{fill:var(--hot)}
 .cold1,.hot1{opacity:.2}.cold2,.hot2{opacity:.45}.cold3,.hot3{opacity:.7}
-.scale{align-items:center;gap:0}.scale span{margin:0 .5em}
+.scale{align-items:center;gap:0;margin:0 0 .8rem -.5em}.scale span{margin:0 .5em}
 .scale i{width:1.3em;height:.8em;background:var(--even)}
 .scale .cold1,.scale .cold2,.scale .cold3,.scale .cold4{background:var(--cold)}
 .scale .hot1,.scale .hot2,.scale .hot3,.scale .hot4{background:var(--hot)}

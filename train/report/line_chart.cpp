@@ -32,7 +32,10 @@ class Plot {
     }
     y_ = axis_over(ys, chart.log_y);
     const auto [low, high] = std::minmax_element(xs.begin(), xs.end());
-    if (!xs.empty()) x_ = {*low, *high > *low ? *high : *low + 1.0, false};
+    if (xs.empty()) return;
+    // From the start of the run, so that charts above each other agree, unless that wastes room.
+    const double begin = *low < 0.3 * *high ? 0.0 : *low;
+    x_ = {begin, *high > begin ? *high : begin + 1.0, false};
   }
 
   std::string svg() const {
@@ -208,10 +211,10 @@ std::string standalone_svg(const LineChart& chart, const std::string& title,
 
 std::string chart_style() {
   return R"(
-.chart{--paper:#fff;--ink:#1d1f23;--soft:#6b7079;--grid:#ecebe7;--axis:#b9b8b2;--bad:#c92a2a;
---c0:#2463b5;--c1:#d9660a;--c2:#238551;--c3:#7a4cc0;--c4:#c2377a;--c5:#0c8599;--c6:#946b00;--c7:#5c6370;
-font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif;font-size:12px}
-@media(prefers-color-scheme:dark){.chart{--paper:#1b1d22;--ink:#e8e6e3;--soft:#9a9fa8;--grid:#2a2d34;
+.chart,.legend{--paper:#fff;--ink:#1d1f23;--soft:#6b7079;--grid:#ecebe7;--axis:#b9b8b2;--bad:#c92a2a;
+--c0:#2463b5;--c1:#d9660a;--c2:#238551;--c3:#7a4cc0;--c4:#c2377a;--c5:#0c8599;--c6:#946b00;--c7:#5c6370;}
+.chart{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif;font-size:12px}
+@media(prefers-color-scheme:dark){.chart,.legend{--paper:#1b1d22;--ink:#e8e6e3;--soft:#9a9fa8;--grid:#2a2d34;
 --axis:#555a64;--bad:#ff6b6b;--c0:#6ea8fe;--c1:#ff9f4a;--c2:#5fcf8e;--c3:#b794f4;--c4:#f783ac;--c5:#4fc9da;
 --c6:#e0b84c;--c7:#a5abb6}}
 .chart text{fill:var(--soft);font-variant-numeric:tabular-nums}
@@ -226,8 +229,8 @@ font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sa
 .chart .hover g:hover path{stroke:var(--soft);stroke-width:1}
 .s0{stroke:var(--c0)}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}
 .s4{stroke:var(--c4)}.s5{stroke:var(--c5)}.s6{stroke:var(--c6)}.s7{stroke:var(--c7)}
-.k0{background:#2463b5}.k1{background:#d9660a}.k2{background:#238551}.k3{background:#7a4cc0}
-.k4{background:#c2377a}.k5{background:#0c8599}.k6{background:#946b00}.k7{background:#5c6370}
+.k0{background:var(--c0)}.k1{background:var(--c1)}.k2{background:var(--c2)}.k3{background:var(--c3)}
+.k4{background:var(--c4)}.k5{background:var(--c5)}.k6{background:var(--c6)}.k7{background:var(--c7)}
 .s0 circle{fill:var(--c0)}.s1 circle{fill:var(--c1)}.s2 circle{fill:var(--c2)}.s3 circle{fill:var(--c3)}
 .s4 circle{fill:var(--c4)}.s5 circle{fill:var(--c5)}.s6 circle{fill:var(--c6)}.s7 circle{fill:var(--c7)}
 )";

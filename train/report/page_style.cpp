@@ -54,7 +54,8 @@ max-height:34rem;overflow:auto;background:var(--card);border:1px solid var(--lin
 pre b{font-weight:600}pre i{color:var(--muted);font-style:normal}
 footer{margin-top:2.5rem;color:var(--muted);font-size:.8rem}
 @media(max-width:620px){main{padding:1.3rem .8rem 2rem}h1{font-size:1.5rem}
-.chart{font-size:18px!important}.tiles{grid-template-columns:repeat(2,1fr)}figure{padding:.7rem .6rem .4rem}}
+.chart{font-size:18px!important}.tiles{grid-template-columns:repeat(2,1fr)}
+.tiles div:last-child:nth-child(odd){grid-column:1/-1}figure{padding:.7rem .6rem .4rem}}
 @media print{body{background:#fff}figure,.sample{break-inside:avoid}pre{max-height:none}}
 )";
 }

@@ -41,6 +41,26 @@ double median(const std::vector<Record>& records, const Value& value) {
 
 // --- the head of the page
 
+std::string utc(double time) {
+  if (!(time > 0.0 && time < 2e11)) return "";
+  const auto seconds = static_cast<std::time_t>(time);
+  std::tm parts{};
+  if (gmtime_r(&seconds, &parts) == nullptr) return "";
+  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+// When it was trained, as far as the lines say.
+std::string when(const RunHistory& history) {
+  if (history.steps.empty()) return "";
+  const StepRecord &first = history.steps.front(), &last = history.steps.back();
+  const std::string begin = utc(first.time - first.step_seconds), end = utc(last.time);
+  if (begin.empty() || end.empty()) return "";
+  return fmt::format(
+      "Trained from {} to {} UTC. ", begin.substr(0, 16),
+      begin.substr(0, 10) == end.substr(0, 10) ? end.substr(11, 5) : end.substr(0, 16));
+}
+
 std::string tile(const std::string& name, const std::string& value, const std::string& detail) {
   return fmt::format("<div><dt>{}</dt><dd>{}<small>{}</small></dd></div>", name, html_text(value),
                      html_text(detail));
@@ -57,10 +77,10 @@ std::string tiles(const RunHistory& history) {
     const auto best = std::min_element(
         history.evals.begin(), history.evals.end(),
         [](const EvalRecord& a, const EvalRecord& b) { return a.bits_per_byte < b.bits_per_byte; });
-    out += tile("Validation bits per byte", decimals(last.bits_per_byte),
+    out += tile("Bits per byte", decimals(last.bits_per_byte),
                 best->bits_per_byte < last.bits_per_byte
                     ? fmt::format("best {} at step {}", decimals(best->bits_per_byte), best->step)
-                    : fmt::format("at step {}, the best", last.step));
+                    : fmt::format("validation, step {}", last.step));
     out += tile("Validation loss", decimals(last.loss), "nats per token");
   }
   if (!history.steps.empty()) {
@@ -70,8 +90,8 @@ std::string tiles(const RunHistory& history) {
         std::accumulate(steps.end() - tail, steps.end(), 0.0,
                         [](double sum, const StepRecord& r) { return sum + r.ce; }) /
         static_cast<double>(tail);
-    out += tile("Training cross-entropy", decimals(loss),
-                tail > 1 ? fmt::format("mean of the last {} steps", tail) : "of the only step");
+    out += tile("Training loss", decimals(loss),
+                tail > 1 ? fmt::format("mean of last {} steps", tail) : "of the only step");
     const double seconds =
         std::accumulate(steps.begin(), steps.end(), 0.0, [](double sum, const StepRecord& r) {
           return sum + (std::isfinite(r.step_seconds) ? r.step_seconds : 0.0);
@@ -83,7 +103,7 @@ std::string tiles(const RunHistory& history) {
     const double rate = median(steps, [](const StepRecord& r) { return r.tokens_per_second; });
     if (std::isfinite(rate)) out += tile("Tokens per second", format_count(rate), "median");
     const double share = median(steps, [](const StepRecord& r) { return r.matmul_peak_share; });
-    if (share > 0) out += tile("Matrix product peak", format_share(share), "median of the step");
+    if (share > 0) out += tile("Share of peak", format_share(share), "matrix products, median");
   }
   return out.empty() ? "<p class=\"none\">No step has been recorded yet.</p>"
                      : "<dl class=\"tiles\">" + out + "</dl>";
@@ -116,12 +136,16 @@ std::string figure(const std::string& title, const std::string& unit, const Line
 }
 
 std::string learning_section(const RunHistory& history) {
+  const LineChart clamp = clamp_chart(history);
   return "<h2>Learning</h2>\n<div class=\"grid\">" +
-         figure("Loss", "cross-entropy, nats per token", cross_entropy_chart(history)) +
+         figure("Loss", "cross-entropy, nats per token, log scale", cross_entropy_chart(history)) +
          figure("Bits per byte", "validation text", bits_per_byte_chart(history)) +
          figure("Parts of the loss", "weighted, smoothed, log scale", loss_parts_chart(history)) +
          figure("Gradient norm", "before clipping", grad_norm_chart(history)) +
-         figure("Learning rate", "peak of the schedule times its shape", lr_chart(history)) +
+         figure("Learning rate", "as scheduled", lr_chart(history)) +
+         (clamp.series.empty() ? figure("SwiGLU clamp", "inputs beyond the limit", "",
+                                        "<p class=\"none\">No input has gone beyond it.</p>")
+                               : figure("SwiGLU clamp", "inputs beyond the limit", clamp)) +
          "</div>\n";
 }
 
@@ -135,27 +159,19 @@ std::string speed_section(const RunHistory& history) {
 
 std::string experts_section(const RunHistory& history) {
   const std::vector<LayerLoads> layers = loads_by_layer(history);
-  const LineChart clamp = clamp_chart(history);
-  std::string out = "<h2>Experts</h2>\n<div class=\"grid\">";
-  if (!layers.empty()) {
-    out += figure("Imbalance", "busiest expert against an even share, smoothed",
-                  imbalance_chart(history));
-  }
-  out += clamp.series.empty() ? figure("SwiGLU clamp", "", "",
-                                       "<p class=\"none\">No input went beyond the clamp.</p>")
-                              : figure("SwiGLU clamp", "inputs beyond the limit", clamp);
-  out += "</div>\n";
-  if (layers.empty()) return out;
-  out +=
-      "<p class=\"note\">Load of every expert over the steps. Rows are experts, even is blank.</p>";
-  out += heat_map_key_html() + "<p></p><div class=\"grid\">";
+  if (layers.empty()) return "";
+  std::string out =
+      "<h2>Experts</h2>\n<p class=\"note\">Share of the tokens that each expert got: a row is an "
+      "expert, blank is an even share.</p>" +
+      heat_map_key_html() + "<div class=\"grid\">" +
+      figure("Imbalance", "busiest expert against an even share, smoothed",
+             imbalance_chart(history));
   for (const LayerLoads& layer : layers) {
-    const std::size_t rows =
-        std::clamp<std::size_t>(layer.records.back().expert_load.size(), 1, 64);
-    const std::size_t columns =
-        std::clamp<std::size_t>(kMostHeatCells / layers.size() / rows, 24, 120);
+    const std::size_t experts = layer.records.back().expert_load.size();
+    const std::size_t columns = std::clamp<std::size_t>(
+        kMostHeatCells / layers.size() / std::clamp<std::size_t>(experts, 1, 64), 24, 120);
     out += figure(
-        layer.name, "", "",
+        layer.name, fmt::format("{} experts", experts), "",
         heat_map_svg(load_columns(layer.records, columns), "Expert load over time, " + layer.name));
   }
   return out + "</div>\n";
@@ -195,15 +211,6 @@ std::string samples_section(const RunHistory& history) {
     out += fmt::format("<h3>step {}</h3>{}", groups[at].step, groups[at].html);
   }
   return out + "</details>\n";
-}
-
-std::string utc(double time) {
-  if (!(time > 0.0 && time < 2e11)) return "";
-  const auto seconds = static_cast<std::time_t>(time);
-  std::tm parts{};
-  if (gmtime_r(&seconds, &parts) == nullptr) return "";
-  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", parts.tm_year + 1900, parts.tm_mon + 1,
-                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
 
 std::string details_of(const EventRecord& event) {
@@ -291,11 +298,10 @@ std::string render_report(const ReportInput& input) {
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
          "<title>" +
          name + "</title>\n<style>" + page_style() + chart_style() + heat_map_style() +
-         "</style></head>\n<body><main>\n<h1>" + name +
-         "</h1><p class=\"lead\">A training run. Charts go by step; hover for numbers.</p>\n" +
-         alarm(history) + tiles(history) + learning_section(history) + speed_section(history) +
-         experts_section(history) + samples_section(history) + events_section(history) +
-         config_section(input.config) +
+         "</style></head>\n<body><main>\n<h1>" + name + "</h1><p class=\"lead\">" + when(history) +
+         "Charts go by step; hover for numbers.</p>\n" + alarm(history) + tiles(history) +
+         learning_section(history) + speed_section(history) + experts_section(history) +
+         samples_section(history) + events_section(history) + config_section(input.config) +
          fmt::format("<footer>From metrics.jsonl, {} lines{}.</footer>\n</main></body></html>\n",
                      history.lines, broken);
 }

@@ -66,6 +66,7 @@ Series validation(const RunHistory& history, double EvalRecord::*field) {
 LineChart cross_entropy_chart(const RunHistory& history) {
   LineChart chart;
   chart.label = "Cross-entropy of training and validation by step";
+  chart.log_y = true;  // else the first steps leave no room for all that follows
   add_noisy(chart,
             series_of(history.steps, "train", kTrain, [](const StepRecord& r) { return r.ce; }));
   if (!history.evals.empty()) chart.series.push_back(validation(history, &EvalRecord::loss));
@@ -214,6 +215,7 @@ LineChart imbalance_chart(const RunHistory& history) {
 LineChart learning_curve(const RunHistory& history) {
   LineChart chart;
   chart.label = "Bits per byte of training and validation by step";
+  chart.log_y = true;
   double ratio = 0.0;  // bits per byte of one nat per token
   for (const EvalRecord& e : history.evals) {
     if (std::isfinite(e.loss) && e.loss > 0.0 && std::isfinite(e.bits_per_byte)) {

@@ -44,26 +44,32 @@ Series thinned(const Series& series, std::size_t most) {
 }
 
 Series smoothed(const Series& series) {
-  const auto n = static_cast<std::ptrdiff_t>(series.y.size());
-  const std::ptrdiff_t half = n / 80;
+  const std::size_t n = series.y.size(), half = n / 80;
   if (half == 0) return series;
-  Series out = series;
-  double sum = 0.0;
-  std::ptrdiff_t begin = 0, end = 0, finite = 0;
-  const auto take = [&](std::ptrdiff_t i, int sign) {
-    const double y = series.y[static_cast<std::size_t>(i)];
-    if (!std::isfinite(y) || std::fabs(y) > 1e30) return;
-    sum += sign * y;
-    finite += sign;
-  };
-  for (std::ptrdiff_t i = 0; i < n; ++i) {
-    // The window shrinks at both ends alike, so that it stays around its point.
-    const std::ptrdiff_t reach = std::min({half, i, n - 1 - i});
-    for (; end <= i + reach; ++end) take(end, 1);
-    for (; begin < i - reach; ++begin) take(begin, -1);
-    const double own = series.y[static_cast<std::size_t>(i)];
-    out.y[static_cast<std::size_t>(i)] =
-        std::isfinite(own) && finite > 0 ? sum / static_cast<double>(finite) : own;
+  constexpr std::size_t kMostSamples = 201;  // of a window; more would not move the median visibly
+  Series out{series.name, {}, {}, series.style, series.color};
+  const std::size_t centers = std::min(n, kMostCenters);
+  std::vector<double> window;
+  for (std::size_t c = 0; c < centers; ++c) {
+    const std::size_t i = c * (n - 1) / (centers - 1);
+    // At the steep start the window stays around its point; at the end it may look back.
+    const std::size_t begin = i - std::min(half, i);
+    const std::size_t end = std::min({i + half, 2 * i, n - 1}) + 1;
+    const std::size_t stride = (end - begin + kMostSamples - 1) / kMostSamples;
+    window.clear();
+    for (std::size_t k = begin; k < end; k += stride) {
+      if (std::isfinite(series.y[k])) window.push_back(series.y[k]);
+    }
+    double y = series.y[i];
+    if (std::isfinite(y)) {
+      const auto middle = window.begin() + static_cast<std::ptrdiff_t>(window.size() / 2);
+      if (!window.empty()) {
+        std::nth_element(window.begin(), middle, window.end());
+        y = *middle;
+      }
+    }
+    out.x.push_back(series.x[i]);
+    out.y.push_back(y);
   }
   return out;
 }

@@ -19,8 +19,9 @@ inline constexpr std::size_t kMostPoints = 1500;  // a chart is less than that m
 // so spikes and gaps survive.
 Series thinned(const Series& series, std::size_t most = kMostPoints);
 
-// The mean over a window of about a fortieth of the points around each; short runs stay as they
-// are. Points that are not finite are left out of the means.
+// Its course without the noise: medians (which a spike does not move) of windows of about a
+// fortieth of the points, at no more than kMostCenters places. Short series stay as they are.
+inline constexpr std::size_t kMostCenters = 400;
 Series smoothed(const Series& series);
 
 }  // namespace shoal
