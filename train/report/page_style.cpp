@@ -43,7 +43,7 @@ white-space:pre-wrap;overflow-wrap:anywhere;max-width:80ch}
 .sample b{color:var(--accent)}
 details{margin:.6rem 0}summary{cursor:pointer;color:var(--accent);font-size:.92rem}
 details h3{margin:1rem 0 .4rem;color:var(--muted);font-weight:500}
-.scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}
+.scroll{overflow:auto;max-height:30rem;background:var(--card);border:1px solid var(--line);border-radius:8px}
 table{border-collapse:collapse;width:100%;font-size:.88rem}
 th,td{text-align:left;padding:.4rem .9rem;border-top:1px solid var(--line);vertical-align:top}
 tr:first-child th{border-top:0;color:var(--muted);font-weight:500}

@@ -119,7 +119,7 @@ std::string alarm(const RunHistory& history) {
   if (count == 0) return "";
   return fmt::format(
       "<p class=\"alarm\">Loss or gradient norm was not finite at {} step{}: {}{}.</p>", count,
-      count == 1 ? "" : "s", steps, count > 5 ? " ..." : "");
+      count == 1 ? "" : "s", steps, count > 5 ? " and more" : "");
 }
 
 // --- charts
@@ -232,7 +232,7 @@ std::string events_section(const RunHistory& history) {
   const std::size_t hidden = events.size() > kMostEvents ? events.size() - kMostEvents : 0;
   std::string out =
       "<h2>Events</h2>\n<div class=\"scroll\"><table><tr><th class=\"number\">Step</th>"
-      "<th>Event</th><th>Time (UTC)</th><th>Details</th></tr>";
+      "<th>Event</th><th class=\"number\">Time (UTC)</th><th>Details</th></tr>";
   for (std::size_t i = hidden; i < events.size(); ++i) {
     const EventRecord& e = *events[i];
     out += fmt::format(

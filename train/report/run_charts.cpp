@@ -153,7 +153,7 @@ LineChart clamp_chart(const RunHistory& history) {
     const Series s = series_of(history.steps, c.name, color++, [&](const StepRecord& r) {
       return r.clamp.share(r.clamp.*c.field);
     });
-    if (says_something(s)) chart.series.push_back(thinned(s));
+    if (says_something(s)) add_noisy(chart, s);
   }
   return chart;
 }

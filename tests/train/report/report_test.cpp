@@ -143,7 +143,7 @@ TEST(Report, NumbersThatWentBadAreShownNotDrawn) {
   }
   const std::string worse = render_report(input);
   expect_well_formed(worse);
-  EXPECT_THAT(worse, HasSubstr("at 20 steps: 1, 2, 3, 4, 5 ..."));
+  EXPECT_THAT(worse, HasSubstr("at 20 steps: 1, 2, 3, 4, 5 and more"));
 }
 
 TEST(Report, TextOfTheRunStaysText) {
