@@ -19,3 +19,6 @@ if(SHOAL_SANITIZE)
     add_compile_options(-fno-sanitize-recover=all)
   endif()
 endif()
+if(SHOAL_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # coverage that guides the fuzzer
+endif()
