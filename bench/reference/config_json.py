@@ -2,6 +2,7 @@
 """Turns a replica's YAML into the config.json that transformers builds the same model from.
 
   config_json.py CONFIG.yaml [key=value ...] > config.json
+  config_json.py --batch CONFIG.yaml [key=value ...]     prints SEQUENCES LENGTH of a step instead
 
 Understands what the replicas use: `extends`, dotted overrides, the `model` section. The prediction
 head for the token after the next does not exist in transformers and is left out.
@@ -53,11 +54,23 @@ def override(config, argument):
     return merge(config, tree)
 
 
-def config_json(path, arguments):
+def read(path, arguments):
     config = load(path)
     for argument in arguments:
         config = override(config, argument)
-    model = config["model"]
+    return config
+
+
+def batch(path, arguments):
+    """Sequences of a step and their length: both programs run a step as one batch of them."""
+    config = read(path, arguments)
+    length = int(config.get("data", {}).get("sequence_length", 512))
+    tokens = int(float(config.get("train", {}).get("batch_tokens", 8192)))
+    return tokens // length, length
+
+
+def config_json(path, arguments):
+    model = read(path, arguments)["model"]
     if model.get("residual", "mhc") != "mhc":
         raise SystemExit(f"{path}: transformers has no residual other than mhc")
     layers = model["layer_types"]
@@ -74,7 +87,11 @@ def config_json(path, arguments):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    words = [word for word in sys.argv[1:] if word != "--batch"]
+    if not words:
         raise SystemExit(__doc__)
-    json.dump(config_json(sys.argv[1], sys.argv[2:]), sys.stdout, indent=1)
-    print()
+    if "--batch" in sys.argv[1:]:
+        print(*batch(words[0], words[1:]))
+    else:
+        json.dump(config_json(words[0], words[1:]), sys.stdout, indent=1)
+        print()
