@@ -73,7 +73,7 @@ def config_json(path, arguments):
     model = read(path, arguments)["model"]
     if model.get("residual", "mhc") != "mhc":
         raise SystemExit(f"{path}: transformers has no residual other than mhc")
-    layers = model["layer_types"]
+    layers = model.get("layer_types") or ["sliding_attention"] * model["num_hidden_layers"]
     feed_forward = model.get("mlp_layer_types") or ["moe"] * len(layers)
     known = {"sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention",
              "hash_moe", "moe"}
