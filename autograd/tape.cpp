@@ -109,7 +109,7 @@ void Tape::walk_back(std::size_t begin) {
         v.written = true;
         if (v.param != nullptr) v.param->grad_written = true;
       }
-      alignas(kSavedAlign) std::array<std::byte, 768> saved;  // the log may move in a replay
+      alignas(kSavedAlign) std::array<std::byte, kMaxSaved> saved;  // the log may move in a replay
       std::memcpy(saved.data(), log_.data() + r.saved,
                   std::min(saved.size(), log_.size() - r.saved));
       {

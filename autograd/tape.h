@@ -17,6 +17,7 @@
 namespace shoal {
 
 class Tape;
+inline constexpr std::size_t kMaxSaved = 1024;  // bytes an op may keep for backward
 
 // A parameter: its bytes lie in two flat buffers that somebody else owns.
 struct Param {
@@ -40,7 +41,7 @@ using GradSlots = std::span<const GradSlot>;  // one per input
 // back. Saved usually holds handles of the inputs.
 template <class Op>
 concept DifferentiableOp =
-    std::is_trivially_copyable_v<typename Op::Saved> && sizeof(typename Op::Saved) <= 768 &&
+    std::is_trivially_copyable_v<typename Op::Saved> && sizeof(typename Op::Saved) <= kMaxSaved &&
     requires(Tape& tape, const typename Op::Saved& saved, Outputs y, Cotangents dy, GradSlots dx) {
       { Op::kName } -> std::convertible_to<std::string_view>;
       Op::forward(tape, saved, y);

@@ -18,6 +18,8 @@ struct RopeConfig {
   double factor = 1.0;
   std::int64_t original_max_position_embeddings = 65536;
   double beta_fast = 32.0, beta_slow = 1.0;
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 // How parameters start (spec 4.2, 10.5, 13.2).
@@ -26,6 +28,13 @@ struct InitConfig {
   double hc_std = 0.02;    // of hc_*_fn
   double hc_scale = 0.01;  // a_pre, a_post, a_res and the head's
   double hc_res_diagonal = 6.0;  // of b_res; 0 gives "all b = 0"
+
+  bool operator==(const InitConfig&) const = default;
+};
+
+// One impossible value: the key inside `model`, and "what is wrong; what would be right".
+struct ModelProblem {
+  std::string key, what;
 };
 
 // A model, in the key names of a Hugging Face config.json where it has the key (spec 1.3).
@@ -72,10 +81,25 @@ struct ModelConfig {
   std::int64_t bos_token_id = 0, eos_token_id = 1;
   InitConfig init;
 
-  // Fills what is derived (num_hidden_layers, empty lists) and throws Error(kUsage) that names the
-  // key where a combination is impossible. `where` begins the message (a file name or "model").
+  // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams) and lists
+  // everything impossible, in the order of the members.
+  std::vector<ModelProblem> complete();
+  // complete(), then Error(kUsage) with one line "where: key: what is wrong; what would be right"
+  // per problem. `where` is a file name or "model".
   void finish(const std::string& where);
+
+  bool operator==(const ModelConfig&) const = default;
 };
+
+// No size of a model is larger: products of two still fit into 64 bits, indices into 32.
+inline constexpr std::int64_t kMaxSize = 2147483647;
+inline constexpr std::int64_t kMaxLayers = 4096;
+inline constexpr std::int64_t kMaxStreams = 8;
+inline constexpr std::int64_t kMaxSinkhornIters = 1000;
+
+// False: the name is known (it may stand in a config.json), but there is no such layer to train
+// yet.
+bool is_available(AttentionKind kind);
 
 const char* name_of(AttentionKind kind);
 const char* name_of(FeedForwardKind kind);

@@ -11,6 +11,8 @@ namespace shoal {
 struct CorpusSpec {
   std::string path;  // text, .jsonl, .tokens, or a folder of them
   double weight = 1.0;
+
+  bool operator==(const CorpusSpec&) const = default;
 };
 
 enum class Recompute { kNone, kBlock };
@@ -22,6 +24,8 @@ struct RunConfig {
     std::string name = "run";
     std::string dir;  // empty: runs/NAME
     std::uint64_t seed = 1;
+
+    bool operator==(const Run&) const = default;
   } run;
 
   ModelConfig model;
@@ -29,28 +33,34 @@ struct RunConfig {
   struct Data {
     std::string tokenizer = "bytes";
     std::vector<CorpusSpec> train;
-    double validation_share = 0.05;            // of documents, by hash ...
-    std::vector<CorpusSpec> validation_files;  // ... unless files are named
+    double validation_share = 0.05;            // of documents, by hash; 0 where ...
+    std::vector<CorpusSpec> validation_files;  // ... files are named
     std::int64_t sequence_length = 512;
+
+    bool operator==(const Data&) const = default;
   } data;
 
   struct Train {
-    std::int64_t steps = 0;   // 0: no such limit
-    double tokens = 0.0;      // 0: no such limit
-    double minutes = 0.0;     // 0: no such limit; at least one of the three is set
+    std::int64_t steps = 0;  // 0: no such limit
+    double tokens = 0.0;     // 0: no such limit
+    double minutes = 0.0;    // 0: no such limit; at least one of the three is set
     std::int64_t batch_tokens = 8192;
-    std::int64_t micro_batch = 4;  // sequences in one forward
-    std::int64_t eval_every = 100;  // steps; 0: only at the end
+    std::int64_t micro_batch = 4;     // sequences in one forward
+    std::int64_t eval_every = 100;    // steps; 0: only at the end
     std::int64_t eval_sequences = 0;  // 0: the whole validation data
     Recompute recompute = Recompute::kNone;
     std::string init_from;
     std::vector<std::string> sample_prompts;
     std::int64_t sample_tokens = 100;
+
+    bool operator==(const Train&) const = default;
   } train;
 
   struct Loss {
     double mtp = 0.3, mtp_late = 0.1;  // late: from the start of learning-rate decay
     double balance = 1e-4;
+
+    bool operator==(const Loss&) const = default;
   } loss;
 
   struct Optim {
@@ -62,23 +72,33 @@ struct RunConfig {
     double beta1 = 0.9, beta2 = 0.95, eps = 1e-20;
     double momentum = 0.95, update_rms = 0.18;
     MatrixOptimizer matrices = MatrixOptimizer::kMuon;
+
+    bool operator==(const Optim&) const = default;
   } optim;
 
   struct Stability {
     BadNumbers on_bad_numbers = BadNumbers::kStop;
     double router_bias_speed = 0.001;
+
+    bool operator==(const Stability&) const = default;
   } stability;
 
   struct Checkpoint {
     std::int64_t every_steps = 100;  // 0: only at the end
     std::int64_t keep = 3;
     std::int64_t step = 0;  // resume from this one; 0: the newest that verifies
+
+    bool operator==(const Checkpoint&) const = default;
   } checkpoint;
 
   struct Log {
     std::int64_t every = 10;
     bool tensorboard = true;
+
+    bool operator==(const Log&) const = default;
   } log;
+
+  bool operator==(const RunConfig&) const = default;
 };
 
 }  // namespace shoal

@@ -1,0 +1,114 @@
+#include "train/config/cross_checks.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+
+#include "train/config/values.h"
+
+namespace shoal {
+namespace {
+
+constexpr std::int64_t kByteVocabulary = 258;
+constexpr std::size_t kMaxName = 100;
+
+class CrossChecker {
+ public:
+  CrossChecker(const Origins& origins, const Place& whole, Problems& problems)
+      : origins_(origins), whole_(whole), problems_(problems) {}
+
+  // The problem is said of the first of `keys`, at the place of the first that was given at all.
+  template <class... Detail>
+  void require(bool holds, std::initializer_list<const char*> keys, const Detail&... what) {
+    if (holds || std::any_of(keys.begin(), keys.end(),
+                             [&](const char* key) { return problems_.touches(key); })) {
+      return;
+    }
+    Place place = whole_;
+    for (const char* key : keys) {
+      const auto origin = origins_.find(key);
+      if (origin == origins_.end()) continue;
+      place = origin->second;
+      break;
+    }
+    problems_.add(place, *keys.begin(), concat(what...));
+  }
+
+ private:
+  const Origins& origins_;
+  const Place& whole_;
+  Problems& problems_;
+};
+
+bool is_plain_name(const std::string& name) {
+  const auto letter_or_digit = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  return !name.empty() && name.size() <= kMaxName && letter_or_digit(name[0]) &&
+         std::all_of(name.begin(), name.end(), [&](char c) {
+           return letter_or_digit(c) || c == '.' || c == '_' || c == '-';
+         });
+}
+
+void check_sizes(const RunConfig& c, CrossChecker& check) {
+  const std::int64_t T = c.data.sequence_length, tokens = c.train.batch_tokens;
+  check.require(T >= 2, {"data.sequence_length"}, T, " is too short to learn from; use 2 or more");
+  check.require(T <= c.model.max_position_embeddings,
+                {"data.sequence_length", "model.max_position_embeddings"}, T,
+                " is longer than model.max_position_embeddings ", c.model.max_position_embeddings,
+                "; shorten the sequences or raise that key");
+  check.require(tokens % T == 0, {"train.batch_tokens", "data.sequence_length"}, tokens,
+                " is not a multiple of data.sequence_length ", T, "; use ",
+                std::max<std::int64_t>(1, tokens / T) * T);
+  if (tokens % T != 0) return;
+  const std::int64_t sequences = tokens / T;
+  std::int64_t fitting = std::min(c.train.micro_batch, sequences);
+  while (sequences % fitting != 0) --fitting;
+  check.require(sequences % c.train.micro_batch == 0,
+                {"train.micro_batch", "train.batch_tokens", "data.sequence_length"},
+                c.train.micro_batch, " does not divide the ", sequences, " sequences of a step (",
+                tokens, " tokens of ", T, "); use ", fitting);
+}
+
+void check_tokenizer(const RunConfig& c, CrossChecker& check) {
+  if (c.data.tokenizer != "bytes") return;
+  check.require(c.model.vocab_size >= kByteVocabulary, {"model.vocab_size", "data.tokenizer"},
+                c.model.vocab_size, " is too small for data.tokenizer bytes; use ",
+                kByteVocabulary);
+  check.require(c.model.bos_token_id == 0, {"model.bos_token_id", "data.tokenizer"},
+                c.model.bos_token_id, " is a byte to data.tokenizer bytes; use 0");
+  check.require(c.model.eos_token_id == 1, {"model.eos_token_id", "data.tokenizer"},
+                c.model.eos_token_id, " is not the end to data.tokenizer bytes; use 1");
+}
+
+}  // namespace
+
+void check_run(RunConfig& config, const Origins& origins, const Place& whole, bool needs_data,
+               Problems& problems) {
+  // Sizes that were refused keep their defaults: combinations with them mean nothing.
+  if (!problems.touches("model")) {
+    for (const ModelProblem& problem : config.model.complete()) {
+      const std::string key = "model." + problem.key;
+      const auto origin = origins.find(key);
+      problems.add(origin == origins.end() ? whole : origin->second, key, problem.what);
+    }
+  }
+  CrossChecker check(origins, whole, problems);
+  check.require(is_plain_name(config.run.name), {"run.name"}, "'", printable(config.run.name),
+                "' is no plain name; use up to ", kMaxName,
+                " letters, digits, '.', '_' and '-', a letter or digit first");
+  if (config.run.dir.empty()) config.run.dir = absolute_path("runs/" + config.run.name);
+  check_sizes(config, check);
+  check_tokenizer(config, check);
+  check.require(config.optim.end_lr <= config.optim.lr, {"optim.end_lr", "optim.lr"},
+                number_text(config.optim.end_lr), " is above optim.lr ",
+                number_text(config.optim.lr), "; use at most that");
+  if (!needs_data) return;
+  check.require(!config.data.train.empty(), {"data.train"},
+                "no text to train on; name files or folders, such as [corpora/kjv.txt]");
+  check.require(config.train.steps > 0 || config.train.tokens > 0 || config.train.minutes > 0,
+                {"train.steps", "train.tokens", "train.minutes"},
+                "the run has no end; set train.steps, train.tokens or train.minutes");
+}
+
+}  // namespace shoal

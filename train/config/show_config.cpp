@@ -1,0 +1,135 @@
+#include "train/config/show_config.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <sstream>
+
+#include "train/config/schema.h"
+
+namespace shoal {
+namespace {
+
+constexpr std::size_t kCommentColumn = 48;
+
+bool is_plain_word(const std::string& text) {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const bool plain =
+      !text.empty() && (letter(text[0]) || text[0] == '/') &&
+      std::all_of(text.begin(), text.end(), [&](char c) {
+        return letter(c) || (c >= '0' && c <= '9') || c == '/' || c == '.' || c == '_' || c == '-';
+      });
+  if (!plain) return false;
+  for (const char* word : {"null", "Null", "NULL", "true", "false", "yes", "no", "on", "off"}) {
+    if (text == word) return false;
+  }
+  return true;
+}
+
+// One line of YAML. JSON is YAML already; words lose their quotes.
+std::string flow_text(const nlohmann::json& value) {
+  if (value.is_string()) {
+    const std::string text = value.get<std::string>();
+    return is_plain_word(text) ? text : value.dump();
+  }
+  if (value.is_number_float()) return number_text(value.get<double>());
+  if (!value.is_structured()) return value.dump();
+  std::string out;
+  for (const auto& [name, item] : value.items()) {
+    out += out.empty() ? "" : ", ";
+    out += (value.is_object() ? name + ": " : "") + flow_text(item);
+  }
+  return value.is_object() ? "{" + out + "}" : "[" + out + "]";
+}
+
+// Sections open and close as the dotted paths say.
+template <class CommentOf>
+std::string write_yaml(const RunConfig& config, const CommentOf& comment_of) {
+  std::ostringstream out;
+  std::string open;  // the section of the line before
+  for (const Key& key : schema()) {
+    if (key.config_json_only) continue;
+    std::string section;
+    std::size_t depth = 0;
+    for (std::size_t dot = key.path.find('.'); dot != std::string::npos;
+         dot = key.path.find('.', dot + 1)) {
+      const std::string inner = key.path.substr(0, dot);
+      if (open != inner && open.compare(0, inner.size() + 1, inner + ".") != 0) {
+        out << std::string(2 * depth, ' ') << inner.substr(inner.rfind('.') + 1) << ":\n";
+      }
+      section = inner;
+      ++depth;
+    }
+    open = section;
+    std::string line =
+        std::string(2 * depth, ' ') + key.name() + ": " + flow_text(key.value(config));
+    const std::string comment = comment_of(key);
+    if (!comment.empty()) {
+      if (line.size() < kCommentColumn) line.resize(kCommentColumn, ' ');
+      line += "  # " + comment;
+    }
+    out << line << '\n';
+  }
+  return out.str();
+}
+
+bool length_matters(const RunConfig& config) { return config.optim.decay_share > 0; }
+
+bool changes_numbers(const Key& key, bool length_counts) {
+  const bool is_length = key.path == "train.steps" || key.path == "train.tokens";
+  return key.changes_numbers && (!is_length || length_counts);
+}
+
+}  // namespace
+
+std::string to_yaml(const RunConfig& config) {
+  return write_yaml(config, [](const Key&) { return std::string(); });
+}
+
+std::string to_yaml_with_origins(const LoadedConfig& loaded) {
+  const RunConfig defaults;
+  return write_yaml(loaded.config, [&](const Key& key) -> std::string {
+    const auto origin = loaded.origins.find(key.path);
+    if (origin != loaded.origins.end()) return origin->second.line_text();
+    return key.value(loaded.config) == key.value(defaults) ? "default" : "derived";
+  });
+}
+
+std::vector<ConfigDifference> config_diff(const RunConfig& a, const RunConfig& b) {
+  std::vector<ConfigDifference> differences;
+  for (const Key& key : schema()) {
+    const nlohmann::json of_a = key.value(a), of_b = key.value(b);
+    if (of_a != of_b) differences.push_back({key.path, flow_text(of_a), flow_text(of_b)});
+  }
+  return differences;
+}
+
+std::vector<std::string> keys_that_change_numbers(const RunConfig& a, const RunConfig& b) {
+  const bool length_counts = length_matters(a) || length_matters(b);
+  std::vector<std::string> keys;
+  for (const Key& key : schema()) {
+    if (changes_numbers(key, length_counts) && key.value(a) != key.value(b)) {
+      keys.push_back(key.path);
+    }
+  }
+  return keys;
+}
+
+std::string config_hash(const RunConfig& config) {
+  std::string text;
+  for (const Key& key : schema()) {
+    if (!changes_numbers(key, length_matters(config))) continue;
+    text += key.path + "=" + key.value(config).dump() + "\n";
+  }
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  CHECK(EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) == 1,
+        "config_hash: SHA-256 failed");
+  static const char kHex[] = "0123456789abcdef";
+  std::string hex;
+  for (unsigned i = 0; i < size; ++i) hex += {kHex[digest[i] >> 4], kHex[digest[i] & 15]};
+  return hex;
+}
+
+}  // namespace shoal

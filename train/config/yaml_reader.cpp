@@ -1,0 +1,247 @@
+#include "train/config/yaml_reader.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <map>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+namespace shoal {
+namespace {
+
+constexpr std::size_t kMaxDepth = 32;
+constexpr std::size_t kMaxKeys = 1000;  // of one map: looking up and merging are linear
+
+// Ends yaml-cpp's walk: the rest of the document would only repeat the problem.
+struct GiveUp {};
+
+// Length of the UTF-8 character that begins at i, 0 where there is none (overlong forms,
+// surrogates and values above U+10FFFF are none).
+std::size_t utf8_length(const std::string& s, std::size_t i) {
+  const auto byte = [&](std::size_t k) {
+    return k < s.size() ? static_cast<unsigned char>(s[k]) : 0U;
+  };
+  const unsigned lead = byte(i);
+  if (lead < 0x80) return 1;
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4) return 0;
+  for (std::size_t k = 1; k < length; ++k) {
+    if ((byte(i + k) & 0xC0) != 0x80) return 0;
+  }
+  const unsigned second = byte(i + 1);
+  if (lead == 0xE0 && second < 0xA0) return 0;
+  if (lead == 0xED && second > 0x9F) return 0;
+  if (lead == 0xF0 && second < 0x90) return 0;
+  if (lead == 0xF4 && second > 0x8F) return 0;
+  return length;
+}
+
+// yaml-cpp guesses UTF-16 from zero bytes and takes any other byte as it is.
+bool check_characters(const std::string& text, const std::shared_ptr<const Source>& source,
+                      Problems& problems) {
+  Place place{source, 1, 1};
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = utf8_length(text, i);
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (length == 0) {
+      problems.add(place, "", "not UTF-8 text; save the file as UTF-8");
+      return false;
+    }
+    if (byte < 0x20 && byte != '\n' && byte != '\r' && byte != '\t') {
+      problems.add(place, "", "a control character; remove it, or write it as \"\\x..\" in quotes");
+      return false;
+    }
+    place.line += byte == '\n' ? 1 : 0;
+    place.column = byte == '\n' ? 1 : place.column + 1;
+    i += length;
+  }
+  return true;
+}
+
+// Builds the tree from yaml-cpp's events, which (unlike its nodes) still show anchors and tags,
+// and are never expanded: an alias is one event, whatever it stands for.
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  TreeBuilder(const std::shared_ptr<const Source>& source, Problems& problems)
+      : source_(source), problems_(problems) {}
+
+  Node take_root() { return std::move(root_); }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++documents_ == 1) return;
+    problems_.add(place(mark), "", "a second document begins; one file holds one configuration");
+    throw GiveUp{};
+  }
+  void OnDocumentEnd() override {}
+  void OnAnchor(const YAML::Mark& mark, const std::string& name) override {
+    problems_.add(place(mark), path(), "anchor '&", printable(name),
+                  "' is not supported; write the value out");
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
+    problems_.add(place(mark), path(), "an alias ('*name') is not supported; write the value out");
+    put(leaf(Node::Kind::kNull, mark));
+  }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
+    put(leaf(Node::Kind::kNull, mark));
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
+                const std::string& value) override {
+    Node node = leaf(Node::Kind::kScalar, mark);
+    node.text = value;
+    node.quoted = tag != "?";  // "!" is how the parser marks quotes
+    check_tag(mark, tag);
+    put(std::move(node));
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
+                       YAML::EmitterStyle::value /*style*/) override {
+    check_tag(mark, tag);
+    open(leaf(Node::Kind::kList, mark));
+  }
+  void OnSequenceEnd() override { close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
+                  YAML::EmitterStyle::value /*style*/) override {
+    check_tag(mark, tag);
+    open(leaf(Node::Kind::kMap, mark));
+  }
+  void OnMapEnd() override { close(); }
+
+ private:
+  struct Level {
+    Node node;
+    std::map<std::string, Place> seen;
+    bool has_key = false;  // of a map: the key was read, the value comes next
+    Node::Key key;
+    bool dropped = false;  // a duplicate's or a merge key's value
+  };
+
+  Place place(const YAML::Mark& mark) const {
+    return {source_, std::max(mark.line, 0) + 1, std::max(mark.column, 0) + 1};
+  }
+  Node leaf(Node::Kind kind, const YAML::Mark& mark) const {
+    Node node;
+    node.kind = kind;
+    node.place = place(mark);
+    return node;
+  }
+  // The dotted path of where the reading stands.
+  std::string path() const {
+    std::string out;
+    for (const Level& level : levels_) {
+      if (!level.has_key) continue;
+      out += (out.empty() ? "" : ".") + level.key.text;
+    }
+    return out;
+  }
+  void check_tag(const YAML::Mark& mark, const std::string& tag) {
+    if (tag.empty() || tag == "?" || tag == "!") return;
+    problems_.add(place(mark), path(), "tag '", printable(tag), "' is not supported; remove it");
+  }
+
+  void open(Node node) {
+    if (levels_.size() >= kMaxDepth) {
+      problems_.add(node.place, "", "nested deeper than ", kMaxDepth,
+                    " levels; a configuration needs no more than five");
+      throw GiveUp{};
+    }
+    if (expects_key()) {
+      problems_.add(node.place, path(), "a key must be a plain word, found ", describe(node));
+      throw GiveUp{};
+    }
+    levels_.emplace_back();
+    levels_.back().node = std::move(node);
+  }
+  void close() {
+    Node node = std::move(levels_.back().node);
+    levels_.pop_back();
+    put(std::move(node));
+  }
+  bool expects_key() const {
+    return !levels_.empty() && levels_.back().node.kind == Node::Kind::kMap &&
+           !levels_.back().has_key;
+  }
+
+  void put(Node node) {
+    if (levels_.empty()) {
+      root_ = std::move(node);
+      return;
+    }
+    Level& level = levels_.back();
+    if (level.node.kind == Node::Kind::kList) {
+      level.node.items.push_back(std::move(node));
+    } else if (!level.has_key) {
+      put_key(level, node);
+    } else {
+      if (!level.dropped) {
+        level.node.keys.push_back(level.key);
+        level.node.items.push_back(std::move(node));
+      }
+      level.has_key = false;
+    }
+  }
+  void put_key(Level& level, const Node& node) {
+    const std::string around = path();
+    level.key = {node.kind == Node::Kind::kScalar ? node.text : "~", node.place};
+    level.has_key = true;
+    level.dropped = true;
+    const std::string here = around + (around.empty() ? "" : ".") + level.key.text;
+    const auto [first, is_new] = level.seen.emplace(level.key.text, node.place);
+    if (node.kind != Node::Kind::kScalar) {
+      problems_.add(node.place, around, "a key must be a plain word, found ", describe(node));
+    } else if (level.key.text == "<<") {
+      problems_.add(node.place, around,
+                    "merge keys ('<<') are not supported; put the shared part into another file "
+                    "and name it with 'extends: other.yaml' at the top");
+    } else if (!is_new) {
+      problems_.add(node.place, here, "given twice, first in line ", first->second.line,
+                    "; keep one of them");
+    } else {
+      level.dropped = false;
+    }
+    if (level.seen.size() > kMaxKeys) {
+      problems_.add(node.place, around, "a map of more than ", kMaxKeys,
+                    " keys; a configuration has about a hundred");
+      throw GiveUp{};
+    }
+  }
+
+  std::shared_ptr<const Source> source_;
+  Problems& problems_;
+  Node root_;
+  std::vector<Level> levels_;
+  int documents_ = 0;
+};
+
+}  // namespace
+
+std::optional<Node> read_yaml(const std::string& text, const std::shared_ptr<const Source>& source,
+                              Problems& problems, std::size_t max_bytes) {
+  if (text.size() > max_bytes) {
+    problems.add({source, 0, 0}, "", text.size(), " bytes; a configuration has at most ",
+                 max_bytes);
+    return std::nullopt;
+  }
+  if (!check_characters(text, source, problems)) return std::nullopt;
+  TreeBuilder builder(source, problems);
+  try {
+    std::istringstream in(text);
+    YAML::Parser parser(in);
+    while (parser.HandleNextDocument(builder)) {
+    }
+  } catch (const GiveUp&) {
+    return std::nullopt;
+  } catch (const YAML::Exception& error) {
+    const Place place{source, std::max(error.mark.line, 0) + 1, std::max(error.mark.column, 0) + 1};
+    problems.add(place, "", "not valid YAML (", printable(error.msg, 100),
+                 "); check indentation, colons, quotes and brackets around here");
+    return std::nullopt;
+  }
+  Node root = builder.take_root();
+  if (!root.place.source) root.place = {source, 1, 1};
+  return root;
+}
+
+}  // namespace shoal
