@@ -63,7 +63,8 @@ GradCase case_of(const Sizes& s) {
                      if (s.shared) add_expert(s, s.E, x, in[1], in[2], 1.0, out);
                    }
                    return std::vector<Doubles>{y};
-                 }};
+                 },
+             .same_tensor = false};  // tokens and gates, both 1 by 1
   if (routed) c.inputs.push_back({s.N, s.K});
   return c;
 }
