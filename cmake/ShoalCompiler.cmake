@@ -21,3 +21,6 @@ if(SHOAL_SANITIZE)
     add_compile_options(-fno-sanitize-recover=all)
   endif()
 endif()
+if(SHOAL_FUZZ)  # the whole library tells the fuzzer which branches were taken
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

@@ -62,9 +62,11 @@ class Loader {
         problems_.add(*named_at, "extends", "'", printable(path), "' ", why,
                       "; the path is relative to this file's folder");
       }
+      broken_ = true;
       return {};
     }
     auto root = read_yaml(*text, source, problems_);
+    broken_ = broken_ || !root;
     if (!root) return {};
     return with_base(std::move(*root), path);
   }
@@ -72,6 +74,7 @@ class Loader {
   Node load_text(const std::string& text, const std::string& name) {
     const auto source = std::make_shared<const Source>(Source{name, order_++});
     auto root = read_yaml(text, source, problems_, kMaxStoredBytes);
+    broken_ = broken_ || !root;
     if (!root) return {};
     if (const Node* base = root->find("extends")) {
       problems_.add(base->place, "extends", "a stored configuration stands alone; remove it");
@@ -118,8 +121,13 @@ class Loader {
   }
 
   LoadedConfig finish(Node root, const Place& place, const ReadOptions& options) {
+    // Of a file that is no YAML the keys are unknown: what else could be said would be wrong.
+    if (broken_) problems_.throw_if_any(Failure::kUsage);
     LoadedConfig loaded;
     read_keys(root, loaded.config, loaded.origins, problems_);
+    if (root.kind == Node::Kind::kScalar || root.kind == Node::Kind::kList) {
+      problems_.throw_if_any(Failure::kUsage);
+    }
     if (root.find("model") == nullptr && problems_.empty()) {
       problems_.add(place, "model", "missing; say at least 'model: {num_hidden_layers: 4}'");
     }
@@ -131,8 +139,6 @@ class Loader {
     }
     return loaded;
   }
-
-  const Problems& problems() const { return problems_; }
 
  private:
   static bool is_dotted_path(const std::string& path) {
@@ -183,14 +189,13 @@ class Loader {
   Problems problems_;
   std::vector<std::string> chain_;  // files being read, the extending ones first
   int order_ = 0;
+  bool broken_ = false;  // a file could not be read as YAML
 };
 
 LoadedConfig finish_with(Loader& loader, Node root, const std::string& name,
                          const std::vector<std::string>& overrides, const ReadOptions& options) {
-  // A file that is no YAML has no keys: what else could be said would be wrong.
-  loader.problems().throw_if_any(Failure::kUsage);
   for (const std::string& argument : overrides) loader.apply(argument, root);
-  const auto source = std::make_shared<const Source>(Source{name, -1});
+  const auto source = std::make_shared<const Source>(Source{name, 0});
   return loader.finish(std::move(root), whole(source), options);
 }
 

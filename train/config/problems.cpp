@@ -1,6 +1,7 @@
 #include "train/config/problems.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 namespace shoal {
@@ -17,7 +18,8 @@ bool is_inside(const std::string& key, const std::string& map) {
 
 void Problems::add_text(const Place& place, const std::string& key, const std::string& what) {
   std::string line = place.text() + ": ";
-  if (!key.empty()) line += printable(key) + ": ";
+  const bool hide = !hidden_.empty() && key.compare(0, hidden_.size(), hidden_) == 0;
+  if (!key.empty()) line += printable(hide ? key.substr(hidden_.size()) : key) + ": ";
   found_.push_back({place, line + what});
   keys_.insert(key);
 }
@@ -32,7 +34,8 @@ std::string Problems::text() const {
   std::vector<Problem> sorted = found_;
   std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
     const auto rank = [](const Place& p) {
-      return std::make_tuple(p.source ? p.source->order : -1, p.line, p.column);
+      const int line = p.line > 0 ? p.line : std::numeric_limits<int>::max();  // the whole: last
+      return std::make_tuple(p.source ? p.source->order : -1, line, p.column);
     };
     return rank(a.place) < rank(b.place);
   });

@@ -1,6 +1,7 @@
 #pragma once
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/base/check.h"
@@ -13,6 +14,9 @@ namespace shoal {
 // per problem, in the order of the files.
 class Problems {
  public:
+  // `hidden` begins every key and is not printed: the "model." of a config.json's keys.
+  explicit Problems(std::string hidden = "") : hidden_(std::move(hidden)) {}
+
   // `key` may be empty: the problem is the file's.
   template <class... Detail>
   void add(const Place& place, const std::string& key, const Detail&... what) {
@@ -27,6 +31,7 @@ class Problems {
  private:
   void add_text(const Place& place, const std::string& key, const std::string& what);
 
+  std::string hidden_;
   struct Problem {
     Place place;
     std::string line;

@@ -27,22 +27,6 @@ bool is_plain_word(const std::string& text) {
   return true;
 }
 
-// One line of YAML. JSON is YAML already; words lose their quotes.
-std::string flow_text(const nlohmann::json& value) {
-  if (value.is_string()) {
-    const std::string text = value.get<std::string>();
-    return is_plain_word(text) ? text : value.dump();
-  }
-  if (value.is_number_float()) return number_text(value.get<double>());
-  if (!value.is_structured()) return value.dump();
-  std::string out;
-  for (const auto& [name, item] : value.items()) {
-    out += out.empty() ? "" : ", ";
-    out += (value.is_object() ? name + ": " : "") + flow_text(item);
-  }
-  return value.is_object() ? "{" + out + "}" : "[" + out + "]";
-}
-
 // Sections open and close as the dotted paths say.
 template <class CommentOf>
 std::string write_yaml(const RunConfig& config, const CommentOf& comment_of) {
@@ -63,7 +47,7 @@ std::string write_yaml(const RunConfig& config, const CommentOf& comment_of) {
     }
     open = section;
     std::string line =
-        std::string(2 * depth, ' ') + key.name() + ": " + flow_text(key.value(config));
+        std::string(2 * depth, ' ') + key.name() + ": " + yaml_text(key.value(config));
     const std::string comment = comment_of(key);
     if (!comment.empty()) {
       if (line.size() < kCommentColumn) line.resize(kCommentColumn, ' ');
@@ -83,6 +67,21 @@ bool changes_numbers(const Key& key, bool length_counts) {
 
 }  // namespace
 
+std::string yaml_text(const nlohmann::json& value) {
+  if (value.is_string()) {
+    const std::string text = value.get<std::string>();
+    return is_plain_word(text) ? text : value.dump();
+  }
+  if (value.is_number_float()) return number_text(value.get<double>());
+  if (!value.is_structured()) return value.dump();
+  std::string out;
+  for (const auto& [name, item] : value.items()) {
+    out += out.empty() ? "" : ", ";
+    out += (value.is_object() ? name + ": " : "") + yaml_text(item);
+  }
+  return value.is_object() ? "{" + out + "}" : "[" + out + "]";
+}
+
 std::string to_yaml(const RunConfig& config) {
   return write_yaml(config, [](const Key&) { return std::string(); });
 }
@@ -100,7 +99,7 @@ std::vector<ConfigDifference> config_diff(const RunConfig& a, const RunConfig& b
   std::vector<ConfigDifference> differences;
   for (const Key& key : schema()) {
     const nlohmann::json of_a = key.value(a), of_b = key.value(b);
-    if (of_a != of_b) differences.push_back({key.path, flow_text(of_a), flow_text(of_b)});
+    if (of_a != of_b) differences.push_back({key.path, yaml_text(of_a), yaml_text(of_b)});
   }
   return differences;
 }

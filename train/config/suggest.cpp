@@ -32,6 +32,9 @@ int edit_distance(const std::string& a, const std::string& b, int limit) {
 
 std::optional<std::string> suggest(const std::string& word, const std::vector<std::string>& known) {
   std::optional<std::string> best;
+  for (const std::string& candidate : known) {  // "sliding" is short for one of them
+    if (word.size() >= 3 && candidate.compare(0, word.size(), word) == 0) return candidate;
+  }
   int best_distance = 0;
   for (const std::string& candidate : known) {
     const int limit = std::max(1, static_cast<int>(candidate.size()) / 3);

@@ -9,7 +9,8 @@ namespace shoal {
 // `limit` is limit + 1.
 int edit_distance(const std::string& a, const std::string& b, int limit);
 
-// The known word that was probably meant: the nearest, if no more than a third of it is wrong.
+// The known word that was probably meant: one that begins so, or else the nearest, if no more than
+// a third of it is wrong.
 std::optional<std::string> suggest(const std::string& word, const std::vector<std::string>& known);
 
 }  // namespace shoal

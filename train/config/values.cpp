@@ -71,10 +71,11 @@ std::optional<T> parse_number(const Node& node, const std::string& key, const st
   if (result == std::errc::result_out_of_range) {
     return refuse("is too large or too small for a double; give " + wanted);
   }
-  if (result != std::errc() || !std::isfinite(value)) {
-    return refuse(concat("is not ", std::is_integral_v<T> ? "a whole" : "a finite",
-                         " number; give ", wanted));
+  if (result != std::errc()) {
+    return refuse(
+        concat("is not a ", std::is_integral_v<T> ? "whole " : "", "number; give ", wanted));
   }
+  if (!std::isfinite(value)) return refuse(concat("is not finite; give ", wanted));
   if constexpr (std::is_integral_v<T>) {
     // 20e6 is whole; above 2^53 a double no longer says which whole number was meant.
     constexpr double kExact = 9007199254740992.0;

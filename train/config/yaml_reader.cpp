@@ -62,6 +62,18 @@ bool check_characters(const std::string& text, const std::shared_ptr<const Sourc
   return true;
 }
 
+// 1-based; 0: none.
+int line_indented_by_tab(const std::string& text) {
+  int line = 1;
+  bool indents = true;
+  for (const char c : text) {
+    if (c == '\t' && indents) return line;
+    indents = c == '\n' || (indents && c == ' ');
+    line += c == '\n' ? 1 : 0;
+  }
+  return 0;
+}
+
 // Builds the tree from yaml-cpp's events, which (unlike its nodes) still show anchors and tags,
 // and are never expanded: an alias is one event, whatever it stands for.
 class TreeBuilder : public YAML::EventHandler {
@@ -82,7 +94,11 @@ class TreeBuilder : public YAML::EventHandler {
                   "' is not supported; write the value out");
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-    problems_.add(place(mark), path(), "an alias ('*name') is not supported; write the value out");
+    const bool said = !levels_.empty() && levels_.back().has_key && levels_.back().dropped;
+    if (!said) {
+      problems_.add(place(mark), path(),
+                    "an alias ('*name') is not supported; write the value out");
+    }
     put(leaf(Node::Kind::kNull, mark));
   }
   void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
@@ -148,7 +164,8 @@ class TreeBuilder : public YAML::EventHandler {
       throw GiveUp{};
     }
     if (expects_key()) {
-      problems_.add(node.place, path(), "a key must be a plain word, found ", describe(node));
+      problems_.add(node.place, path(), "a key must be a plain word, found ", describe(node),
+                    "; put it in quotes, or close its bracket");
       throw GiveUp{};
     }
     levels_.emplace_back();
@@ -176,6 +193,8 @@ class TreeBuilder : public YAML::EventHandler {
       put_key(level, node);
     } else {
       if (!level.dropped) {
+        // The parser notices a missing value at the next word, often lines below.
+        if (node.kind == Node::Kind::kNull) node.place = level.key.place;
         level.node.keys.push_back(level.key);
         level.node.items.push_back(std::move(node));
       }
@@ -220,8 +239,7 @@ class TreeBuilder : public YAML::EventHandler {
 std::optional<Node> read_yaml(const std::string& text, const std::shared_ptr<const Source>& source,
                               Problems& problems, std::size_t max_bytes) {
   if (text.size() > max_bytes) {
-    problems.add({source, 0, 0}, "", text.size(), " bytes; a configuration has at most ",
-                 max_bytes);
+    problems.add({source, 0, 0}, "", "longer than ", max_bytes, " bytes; no configuration is");
     return std::nullopt;
   }
   if (!check_characters(text, source, problems)) return std::nullopt;
@@ -234,6 +252,10 @@ std::optional<Node> read_yaml(const std::string& text, const std::shared_ptr<con
   } catch (const GiveUp&) {
     return std::nullopt;
   } catch (const YAML::Exception& error) {
+    if (const int line = line_indented_by_tab(text)) {
+      problems.add({source, line, 1}, "", "not valid YAML (a tab indents this line); use spaces");
+      return std::nullopt;
+    }
     const Place place{source, std::max(error.mark.line, 0) + 1, std::max(error.mark.column, 0) + 1};
     problems.add(place, "", "not valid YAML (", printable(error.msg, 100),
                  "); check indentation, colons, quotes and brackets around here");
