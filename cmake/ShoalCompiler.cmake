@@ -4,6 +4,8 @@ target_compile_options(shoal_options INTERFACE
   -Wall -Wextra -Werror -Wno-unknown-pragmas
   # g++ 12 sees overlapping copies in std::string's operator+ that are not there.
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+  # clang++ reports every simd loop that a sanitizer keeps it from vectorising.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-pass-failed>
   # Bits must not depend on what a compiler likes to fuse: fused multiply-adds are written as
   # std::fma. kernels/gemm, whose only pattern is acc += a * b, turns contraction on for itself.
   -ffp-contract=off -fno-math-errno -fno-trapping-math
