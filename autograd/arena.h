@@ -1,0 +1,103 @@
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "autograd/base/check.h"
+#include "autograd/base/memory.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SHOAL_POISON 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SHOAL_POISON 1
+#endif
+#endif
+#ifdef SHOAL_POISON
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#endif
+
+namespace shoal {
+
+// All bytes of a step. Activations are pushed from the low end and released together; scratch is
+// pushed from the high end and popped in order. Under AddressSanitizer freed bytes are poisoned.
+class Arena {
+ public:
+  static constexpr std::size_t kAlign = 64;
+
+  explicit Arena(std::size_t bytes) : pages_(bytes), high_(pages_.size()) {}
+  ~Arena() {
+    ASAN_UNPOISON_MEMORY_REGION(pages_.data(), low_peak_);
+    ASAN_UNPOISON_MEMORY_REGION(pages_.data() + pages_.size() - high_peak_, high_peak_);
+  }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  void* push(std::size_t bytes) {
+    bytes = round(bytes);
+    CHECK(bytes <= high_ - low_, "arena full: need ", bytes, " bytes, have ", high_ - low_);
+    void* p = pages_.data() + low_;
+    low_ += bytes;
+    low_peak_ = std::max(low_peak_, low_);
+    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+    return p;
+  }
+  void* push_high(std::size_t bytes) {
+    bytes = round(bytes);
+    CHECK(bytes <= high_ - low_, "arena full: need ", bytes, " bytes, have ", high_ - low_);
+    high_ -= bytes;
+    high_peak_ = std::max(high_peak_, pages_.size() - high_);
+    void* p = pages_.data() + high_;
+    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+    return p;
+  }
+  void pop_high(std::size_t bytes) {
+    ASAN_POISON_MEMORY_REGION(pages_.data() + high_, round(bytes));
+    high_ += round(bytes);
+  }
+  std::size_t mark() const { return low_; }
+  void release(std::size_t mark) {
+    ASAN_POISON_MEMORY_REGION(pages_.data() + mark, low_ - mark);
+    low_ = mark;
+  }
+
+  std::size_t peak() const { return low_peak_ + high_peak_; }
+  std::size_t low_peak() const { return low_peak_; }
+  std::size_t high_peak() const { return high_peak_; }
+  // Touches the pages that peaks of these sizes will use.
+  void populate(std::size_t low_bytes, std::size_t high_bytes) {
+    pages_.populate(0, low_bytes);
+    pages_.populate(pages_.size() - std::min(pages_.size(), high_bytes), pages_.size());
+  }
+
+ private:
+  static std::size_t round(std::size_t n) { return (n + kAlign - 1) & ~(kAlign - 1); }
+
+  PageRange pages_;
+  std::size_t low_ = 0, high_, low_peak_ = 0, high_peak_ = 0;
+};
+
+// Memory until the end of the enclosing scope.
+template <class T>
+class Scratch {
+ public:
+  Scratch(Arena& arena, std::int64_t count)
+      : arena_(arena),
+        bytes_(static_cast<std::size_t>(count) * sizeof(T)),
+        data_(static_cast<T*>(arena.push_high(bytes_))) {}
+  ~Scratch() { arena_.pop_high(bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() const { return data_; }
+  T& operator[](std::int64_t i) const { return data_[i]; }
+
+ private:
+  Arena& arena_;
+  std::size_t bytes_;
+  T* data_;
+};
+
+}  // namespace shoal

@@ -1,0 +1,97 @@
+#include "autograd/base/memory.h"
+
+#include <malloc.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "autograd/base/check.h"
+
+namespace shoal {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+std::size_t round_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
+
+// A number from a control-group file; "max" and a missing file mean no limit.
+std::size_t read_limit(const char* path) {
+  std::ifstream in(path);
+  std::string word;
+  if (!(in >> word) || word == "max") return std::numeric_limits<std::size_t>::max();
+  return std::strtoull(word.c_str(), nullptr, 10);
+}
+
+}  // namespace
+
+PageRange::PageRange(std::size_t bytes) : size_(round_up(std::max(bytes, kPage), kHugePage)) {
+  void* p = mmap(nullptr, size_, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) {
+    reject(Failure::kUsage, "cannot reserve ", size_ >> 20,
+           " MiB of addresses: raise `ulimit -v` or make the model or the micro-batch smaller");
+  }
+  data_ = static_cast<std::byte*>(p);
+  madvise(data_, size_, MADV_HUGEPAGE);  // a hint; refusal is harmless
+}
+
+PageRange::~PageRange() {
+  if (data_ != nullptr) munmap(data_, size_);
+}
+PageRange::PageRange(PageRange&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+PageRange& PageRange::operator=(PageRange&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+void PageRange::populate(std::size_t begin, std::size_t end) const {
+  begin = begin / kPage * kPage;
+  end = std::min(size_, round_up(end, kPage));
+  if (begin >= end) return;
+#ifdef MADV_POPULATE_WRITE
+  if (madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE) == 0) return;
+#endif
+  for (std::size_t i = begin; i < end; i += kPage) {
+    auto* byte = reinterpret_cast<volatile unsigned char*>(data_ + i);
+    *byte = *byte;
+  }
+}
+
+std::size_t available_memory() {
+  std::ifstream in("/proc/meminfo");
+  std::string key, unit;
+  std::size_t available = std::numeric_limits<std::size_t>::max();
+  for (std::size_t kib = 0; in >> key >> kib; std::getline(in, unit)) {
+    if (key == "MemAvailable:") available = kib << 10;
+  }
+  const std::size_t group = read_limit("/sys/fs/cgroup/memory.max");
+  if (group != std::numeric_limits<std::size_t>::max()) {
+    const std::size_t used = read_limit("/sys/fs/cgroup/memory.current");
+    available = std::min(available, group > used ? group - used : 0);
+  }
+  return available;
+}
+
+long page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt + usage.ru_majflt;
+}
+
+void keep_heap_pages() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 16 << 20);
+}
+
+}  // namespace shoal

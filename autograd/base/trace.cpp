@@ -1,0 +1,74 @@
+#include "autograd/base/trace.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace shoal {
+namespace {
+
+struct Event {
+  std::string_view name, category;
+  double begin_us, end_us;
+};
+
+struct Sink {
+  std::string path;
+  std::vector<Event> events;
+  Sink() {
+    const char* file = std::getenv("SHOAL_TRACE");
+    if (file == nullptr || *file == '\0') return;
+    path = file;
+    events.reserve(1 << 16);
+  }
+  ~Sink() { write(); }
+  void write() const {
+    if (path.empty()) return;
+    std::FILE* out = std::fopen(path.c_str(), "w");
+    if (out == nullptr) return;
+    std::fputs("{\"traceEvents\":[\n", out);
+    for (std::size_t i = 0; i < events.size(); ++i) {
+      const Event& e = events[i];
+      std::fprintf(out,
+                   "%s{\"name\":\"%.*s\",\"cat\":\"%.*s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,"
+                   "\"ts\":%.3f,\"dur\":%.3f}",
+                   i == 0 ? "" : ",\n", static_cast<int>(e.name.size()), e.name.data(),
+                   static_cast<int>(e.category.size()), e.category.data(), e.begin_us,
+                   e.end_us - e.begin_us);
+    }
+    std::fputs("\n]}\n", out);
+    std::fclose(out);
+  }
+};
+
+Sink& sink() {
+  static Sink instance;
+  return instance;
+}
+
+double now_us() {
+  using Clock = std::chrono::steady_clock;
+  static const Clock::time_point start = Clock::now();
+  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+bool trace_is_on() {
+  static const bool on = !sink().path.empty();
+  return on;
+}
+
+void write_trace() { sink().write(); }
+
+TraceSpan::TraceSpan(std::string_view name, std::string_view category)
+    : name_(name), category_(category) {
+  if (trace_is_on()) begin_us_ = now_us();
+}
+TraceSpan::~TraceSpan() {
+  if (begin_us_ >= 0.0) sink().events.push_back({name_, category_, begin_us_, now_us()});
+}
+
+}  // namespace shoal

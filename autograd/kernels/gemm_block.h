@@ -1,0 +1,186 @@
+// The inner loops of kernels/gemm, included by one .cpp per instruction set. Everything lives in an
+// unnamed namespace and calls no inline function from elsewhere: a function compiled for a wide
+// processor must never be merged by the linker with its twin for a narrow one.
+#pragma once
+#include "autograd/kernels/gemm.h"
+
+namespace {
+
+using Index = std::int64_t;
+using V8 = float __attribute__((vector_size(32), aligned(4), may_alias));
+using V16 = float __attribute__((vector_size(64), aligned(4), may_alias));
+
+Index smaller(Index a, Index b) { return a < b ? a : b; }
+
+// An 8 x 8 transpose: rows of `from` (stride ld) become columns of `to` (stride ld_to).
+inline void transpose_8x8(const float* from, Index ld, float* to, Index ld_to) {
+  V8 r[8];
+  for (int i = 0; i < 8; ++i) r[i] = *reinterpret_cast<const V8*>(from + i * ld);
+  V8 s[8];
+  for (int i = 0; i < 8; i += 2) {
+    s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+    s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      r[i + j] = __builtin_shufflevector(s[i + j], s[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      r[i + j + 2] = __builtin_shufflevector(s[i + j], s[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    s[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    s[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+  for (int i = 0; i < 8; ++i) *reinterpret_cast<V8*>(to + i * ld_to) = s[i];
+}
+
+// Panels of W columns: to[p * W * K + k * W + j] = B[k0 + k, n0 + p * W + j], zero past the edge.
+template <int W>
+void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float* to) {
+  const Index K = k1 - k0;
+  for (Index n = n0; n < n1; n += W, to += W * K) {
+    const Index cols = smaller(W, n1 - n);
+    if (g.b_n == 1) {
+      for (Index k = 0; k < K; ++k) {
+        const Index row = g.b_ks != nullptr ? g.b_ks[k0 + k] : k0 + k;
+        const float* from = g.b + row * g.b_k + n;
+        float* out = to + k * W;
+        if (cols == W) {
+          for (int j = 0; j < W; j += 8) {
+            *reinterpret_cast<V8*>(out + j) = *reinterpret_cast<const V8*>(from + j);
+          }
+        } else {
+          for (Index j = 0; j < cols; ++j) out[j] = from[j];
+          for (Index j = cols; j < W; ++j) out[j] = 0.0F;
+        }
+      }
+      continue;
+    }
+    for (Index j = 0; j < W; j += 8) {  // rows of B^T, contiguous in k
+      if (j >= cols) {
+        for (Index k = 0; k < K; ++k) {
+          for (Index i = j; i < j + 8; ++i) to[k * W + i] = 0.0F;
+        }
+        continue;
+      }
+      const float* from = g.b + (n + j) * g.b_n + k0;
+      Index k = 0;
+      if (j + 8 <= cols) {
+        for (; k + 8 <= K; k += 8) transpose_8x8(from + k, g.b_n, to + k * W + j, W);
+      }
+      for (; k < K; ++k) {
+        for (Index i = 0; i < 8; ++i) {
+          to[k * W + j + i] = j + i < cols ? from[i * g.b_n + k] : 0.0F;
+        }
+      }
+    }
+  }
+}
+
+// For A with contiguous columns (weight gradients): to[k * R + r] = A[m + r, k0 + k], rows past the
+// edge repeat nothing and stay unread.
+template <int R>
+void pack_a(const shoal::Gemm& g, Index k0, Index k1, Index m, Index rows, float* to) {
+  for (Index k = k0; k < k1; ++k, to += R) {
+    const float* from = g.a + (g.a_ks != nullptr ? g.a_ks[k] : k) * g.a_k + m;
+    if (rows == R) {
+      __builtin_memcpy(to, from, R * sizeof(float));
+    } else {
+      for (Index r = 0; r < rows; ++r) to[r] = from[r];
+    }
+  }
+}
+
+// One tile of R rows and 2 vectors of columns. kPacked: A comes as a[0][k * kStride + r].
+template <class V, int R, bool kPacked, int kStride>
+inline void tile(const float* const* a, const float* panel, Index K, float* c, Index c_row,
+                 Index cols, bool add) {
+  constexpr int kLanes = static_cast<int>(sizeof(V) / sizeof(float));
+  constexpr int kCols = 2 * kLanes;
+  V acc[R][2];
+  float edge[kCols];
+  if (!add) {
+    for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = V{};
+  } else {
+    for (int r = 0; r < R; ++r) {
+      const float* from = c + r * c_row;
+      if (cols < kCols) {
+        for (Index j = 0; j < cols; ++j) edge[j] = from[j];
+        for (Index j = cols; j < kCols; ++j) edge[j] = 0.0F;
+        from = edge;
+      }
+      acc[r][0] = *reinterpret_cast<const V*>(from);
+      acc[r][1] = *reinterpret_cast<const V*>(from + kLanes);
+    }
+  }
+  for (Index k = 0; k < K; ++k) {
+    const V b0 = *reinterpret_cast<const V*>(panel + k * kCols);
+    const V b1 = *reinterpret_cast<const V*>(panel + k * kCols + kLanes);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      const float x = kPacked ? a[0][k * kStride + r] : a[r][k];
+      acc[r][0] += x * b0;  // one fused multiply-add: contraction is on for this file
+      acc[r][1] += x * b1;
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    float* to = c + r * c_row;
+    if (cols == kCols) {
+      *reinterpret_cast<V*>(to) = acc[r][0];
+      *reinterpret_cast<V*>(to + kLanes) = acc[r][1];
+    } else {
+      *reinterpret_cast<V*>(edge) = acc[r][0];
+      *reinterpret_cast<V*>(edge + kLanes) = acc[r][1];
+      for (Index j = 0; j < cols; ++j) to[j] = edge[j];
+    }
+  }
+}
+
+template <class V, int kRows, bool kPacked, int R = kRows>
+void tile_rows(Index rows, const float* const* a, const float* panel, Index K, float* c,
+               Index c_row, Index cols, bool add) {
+  if constexpr (R == 1) {
+    tile<V, 1, kPacked, kRows>(a, panel, K, c, c_row, cols, add);
+  } else if (rows == R) {
+    tile<V, R, kPacked, kRows>(a, panel, K, c, c_row, cols, add);
+  } else {
+    tile_rows<V, kRows, kPacked, R - 1>(rows, a, panel, K, c, c_row, cols, add);
+  }
+}
+
+// Rows [m0, m1) and columns [n0, n1) of the product. A block of B is packed into panels that stay
+// in the second-level cache; A passes by in groups of kRows rows that stay in the first.
+template <class V, int kRows>
+void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1, Index k_block,
+                    float* packed_b, float* packed_a) {
+  constexpr int kCols = static_cast<int>(2 * sizeof(V) / sizeof(float));
+  for (Index k0 = 0; k0 < g.K; k0 += k_block) {
+    const Index k1 = smaller(g.K, k0 + k_block), K = k1 - k0;
+    const bool add = g.add || k0 > 0;
+    pack_b<kCols>(g, k0, k1, n0, n1, packed_b);
+    for (Index m = m0; m < m1; m += kRows) {
+      const Index rows = smaller(kRows, m1 - m);
+      const float* a[kRows];
+      if (g.a_k == 1) {
+        for (Index r = 0; r < rows; ++r) {
+          a[r] = g.a + (g.a_rows != nullptr ? g.a_rows[m + r] : m + r) * g.a_row + k0;
+        }
+      } else {
+        pack_a<kRows>(g, k0, k1, m, rows, packed_a);
+        a[0] = packed_a;
+      }
+      const float* panel = packed_b;
+      for (Index n = n0; n < n1; n += kCols, panel += kCols * K) {
+        float* c = g.c + m * g.c_row + n;
+        const Index cols = smaller(kCols, n1 - n);
+        if (g.a_k == 1) {
+          tile_rows<V, kRows, false>(rows, a, panel, K, c, g.c_row, cols, add);
+        } else {
+          tile_rows<V, kRows, true>(rows, a, panel, K, c, g.c_row, cols, add);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace

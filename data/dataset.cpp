@@ -1,0 +1,149 @@
+#include "data/dataset.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "autograd/base/check.h"
+#include "autograd/base/rng.h"
+#include "autograd/base/sha256.h"
+#include "data/permutation.h"
+
+namespace shoal {
+namespace {
+
+void resize(Batch& batch, std::int64_t B, std::int64_t T) {
+  CHECK(B >= 1 && B <= INT32_MAX / T, "batch: ", B, " sequences of ", T);
+  batch.B = B;
+  batch.T = T;
+  const auto rows = static_cast<std::size_t>(batch.rows());
+  batch.tokens.resize(rows);
+  batch.targets.resize(rows);
+  batch.first.resize(rows);
+}
+
+}  // namespace
+
+Dataset::Dataset(std::shared_ptr<const Documents> documents, const std::vector<Source>& sources,
+                 const Tokenizer& tokenizer, std::int64_t T, std::uint64_t seed)
+    : text_(std::move(documents)), T_(T) {
+  for (std::int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    id_bytes_.push_back(
+        static_cast<std::int32_t>(tokenizer.text_bytes(static_cast<std::int32_t>(id))));
+  }
+  std::vector<Sampler::Source> sampled;
+  for (const Source& source : sources) {
+    packings_.push_back(pack_documents(*text_, source.documents, T_));
+    sampled.push_back({packings_.back().sequences(), source.weight});
+    sequences_ += packings_.back().sequences();
+    targets_ += packings_.back().targets();
+    documents_ += static_cast<std::int64_t>(source.documents.size());
+    for (const std::int64_t d : source.documents) {
+      for (const std::int32_t id : text_->document(d)) {
+        text_bytes_ += id_bytes_[static_cast<std::size_t>(id)];
+      }
+    }
+  }
+  if (!sampled.empty()) sampler_.emplace(seed, std::move(sampled));
+  fingerprint_ = measure_fingerprint(tokenizer, sources);
+}
+
+void Dataset::fill(std::span<const std::int64_t> samples, Batch& batch) const {
+  CHECK(sampler_.has_value(), "data set: fill() of an empty one");
+  resize(batch, static_cast<std::int64_t>(samples.size()), T_);
+  for (std::size_t b = 0; b < samples.size(); ++b) {
+    const Sampler::Pick pick = (*sampler_)(samples[b]);
+    fill_sequence(packings_[static_cast<std::size_t>(pick.source)], pick.sequence,
+                  static_cast<std::int64_t>(b), batch);
+  }
+}
+
+void Dataset::fill_in_order(std::int64_t begin, std::int64_t B, Batch& batch) const {
+  CHECK(begin >= 0, "data set: sequence ", begin);
+  resize(batch, B, T_);
+  for (std::int64_t b = 0; b < B; ++b) {
+    if (begin + b >= sequences_) {
+      fill_padding(b * T_, (b + 1) * T_, batch);
+      continue;
+    }
+    // Packing puts long pieces first; a part of the data has to look like the whole.
+    std::int64_t sequence = KeyedPermutation(sequences_, Rng(0, Purpose::kSplit))(begin + b);
+    auto packing = packings_.begin();
+    for (; sequence >= packing->sequences(); ++packing) sequence -= packing->sequences();
+    fill_sequence(*packing, sequence, b, batch);
+  }
+}
+
+void Dataset::fill_sequence(const Packing& packing, std::int64_t sequence, std::int64_t b,
+                            Batch& batch) const {
+  std::int64_t n = b * T_;
+  for (const Piece& piece : packing.sequence(sequence)) {
+    const std::int32_t* from = text_->tokens.data() + piece.begin;
+    std::copy_n(from, piece.length, batch.tokens.begin() + n);
+    std::copy_n(from + 1, piece.length, batch.targets.begin() + n);
+    std::fill_n(batch.first.begin() + n, piece.length, static_cast<std::int32_t>(n));
+    n += piece.length;
+  }
+  fill_padding(n, (b + 1) * T_, batch);
+}
+
+void Dataset::fill_padding(std::int64_t begin, std::int64_t end, Batch& batch) const {
+  std::fill(batch.tokens.begin() + begin, batch.tokens.begin() + end, 0);
+  std::fill(batch.targets.begin() + begin, batch.targets.begin() + end, -1);
+  std::fill(batch.first.begin() + begin, batch.first.begin() + end,
+            static_cast<std::int32_t>(begin));
+}
+
+std::int64_t Dataset::batch_text_bytes(const Batch& batch) const {
+  std::int64_t bytes = 0;
+  for (const std::int32_t id : batch.targets) {
+    if (id >= 0) bytes += id_bytes_[static_cast<std::size_t>(id)];
+  }
+  return bytes;
+}
+
+std::vector<std::int64_t> Dataset::token_counts() const {
+  std::vector<double> counts(id_bytes_.size(), 0.0);
+  for (std::size_t s = 0; s < packings_.size(); ++s) {
+    const Packing& packing = packings_[s];
+    // Visits of each sequence of this source in sequences_ samples; 1 when there is one source.
+    const double visits = sampler_->share(static_cast<std::int64_t>(s)) *
+                          static_cast<double>(sequences_) /
+                          static_cast<double>(packing.sequences());
+    for (const Piece& piece : packing.pieces) {
+      for (std::int64_t i = 0; i < piece.length; ++i) {
+        const std::int32_t id = text_->tokens[static_cast<std::size_t>(piece.begin + i)];
+        counts[static_cast<std::size_t>(id)] += visits;
+      }
+    }
+  }
+  std::vector<std::int64_t> rounded(counts.size());
+  std::transform(counts.begin(), counts.end(), rounded.begin(),
+                 [](double count) { return std::llround(count); });
+  return rounded;
+}
+
+std::string Dataset::measure_fingerprint(const Tokenizer& tokenizer,
+                                         const std::vector<Source>& sources) const {
+  Sha256 hash;
+  const auto add = [&hash](const auto& value) { hash.update(&value, sizeof(value)); };
+  const std::string name = tokenizer.fingerprint();
+  hash.update(name.data(), name.size());
+  add(T_);
+  for (std::size_t s = 0; s < packings_.size(); ++s) {
+    const Packing& packing = packings_[s];
+    add(sources[s].weight);
+    add(packing.sequences());
+    for (std::int64_t i = 0; i < packing.sequences(); ++i) {
+      for (const Piece& piece : packing.sequence(i)) {
+        add(i);
+        add(piece.length);
+        hash.update(text_->tokens.data() + piece.begin,
+                    (static_cast<std::size_t>(piece.length) + 1) * sizeof(std::int32_t));
+      }
+    }
+  }
+  return hash.hex();
+}
+
+}  // namespace shoal

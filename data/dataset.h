@@ -1,0 +1,86 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/documents.h"
+#include "data/packing.h"
+#include "data/sampler.h"
+
+namespace shoal {
+
+struct CorpusPath {
+  std::string path;  // see read_documents()
+  double weight = 1.0;
+};
+
+struct DataConfig {
+  std::vector<CorpusPath> train;
+  double validation_share = 0.05;            // of the documents; 0: no validation ...
+  std::vector<CorpusPath> validation_files;  // ... unless files are named; their weights are unused
+  std::int64_t sequence_length = 512;
+  std::uint64_t seed = 1;  // of the order, not of the split
+};
+
+// Documents packed into sequences of T rows, to train on or to evaluate on.
+//
+// When every weight is 1, all corpora are one source whose epoch is each sequence once; otherwise
+// each corpus is a source of its own and appears with its share of the weights.
+class Dataset {
+ public:
+  struct Source {
+    std::vector<std::int64_t> documents;
+    double weight = 1.0;
+  };
+  // Every source has to have a document. No sources at all: an empty data set.
+  Dataset(std::shared_ptr<const Documents> documents, const std::vector<Source>& sources,
+          const Tokenizer& tokenizer, std::int64_t T, std::uint64_t seed);
+
+  std::int64_t sequence_length() const { return T_; }
+  std::int64_t sequences() const { return sequences_; }    // of all sources, each once
+  std::int64_t documents() const { return documents_; }    // likewise
+  std::int64_t targets() const { return targets_; }        // likewise
+  std::int64_t text_bytes() const { return text_bytes_; }  // likewise
+
+  // Global training samples -> a batch of samples.size() sequences. Allocates nothing once the
+  // batch has had its size.
+  void fill(std::span<const std::int64_t> samples, Batch& batch) const;
+  // Sequences begin .. begin + B - 1 in a fixed order that mixes lengths; past the end padding.
+  void fill_in_order(std::int64_t begin, std::int64_t B, Batch& batch) const;
+  // Bytes of text that the batch's targets stand for: what bits per byte divides by.
+  std::int64_t batch_text_bytes(const Batch& batch) const;
+
+  // How often each id is read in sequences() training samples. [vocabulary]
+  std::vector<std::int64_t> token_counts() const;
+  // Equal for equal documents, tokenizer, packing and weights; 64 hex digits.
+  const std::string& fingerprint() const { return fingerprint_; }
+
+ private:
+  void fill_sequence(const Packing& packing, std::int64_t sequence, std::int64_t b,
+                     Batch& batch) const;
+  void fill_padding(std::int64_t begin, std::int64_t end, Batch& batch) const;
+  std::string measure_fingerprint(const Tokenizer& tokenizer,
+                                  const std::vector<Source>& sources) const;
+
+  std::shared_ptr<const Documents> text_;
+  std::int64_t T_;
+  std::vector<Packing> packings_;  // one for each source
+  std::optional<Sampler> sampler_;
+  std::vector<std::int32_t> id_bytes_;  // [vocabulary] bytes of text of an id
+  std::int64_t sequences_ = 0, documents_ = 0, targets_ = 0, text_bytes_ = 0;
+  std::string fingerprint_;
+};
+
+struct DataSplit {
+  Dataset train, validation;          // validation has no sequences if none was asked for
+  std::vector<std::string> warnings;  // a sentence each
+};
+
+// Throws Error(kUsage) for an impossible DataConfig and Error(kData) for bad or empty corpora.
+DataSplit load_data(const DataConfig& config, const Tokenizer& tokenizer);
+
+}  // namespace shoal

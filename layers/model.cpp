@@ -1,0 +1,225 @@
+#include "layers/model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/ops/cross_entropy.h"
+#include "autograd/ops/elementwise.h"
+#include "autograd/ops/embedding.h"
+#include "autograd/ops/linear.h"
+#include "autograd/ops/rms_norm.h"
+#include "autograd/recompute.h"
+#include "layers/moe/hash_table.h"
+#include "layers/norm.h"
+
+namespace shoal {
+namespace {
+
+double matrix_std(const ModelConfig& config) {
+  if (config.init.std > 0.0) return config.init.std;
+  return config.hidden_size >= 2048 ? 0.006
+                                    : 0.5 / std::sqrt(static_cast<double>(config.hidden_size));
+}
+
+// A block as plain data, for recompute().
+struct BlockCall {
+  const Block* block;
+  const BatchTensors* batch;
+  Tensor tokens;
+  RopeTable rope;
+  MoeStats* stats;
+
+  void operator()(Tape& tape, std::span<const Tensor> x, std::span<Tensor> y) const {
+    const Block::Result r = block->forward(tape, x[0], tokens, *batch, rope, stats);
+    y[0] = r.X;
+    if (y.size() > 1) y[1] = r.balance;
+  }
+};
+
+}  // namespace
+
+// The MTP module of depth 1 (spec 6).
+struct Model::Mtp {
+  Mtp(ParamStore& store, const ModelConfig& config, double std)
+      : enorm(add_norm(store, "mtp.0.enorm.weight", config.hidden_size)),
+        hnorm(add_norm(store, "mtp.0.hnorm.weight", config.hidden_size)),
+        e_proj(add_matrix(store, "mtp.0.e_proj.weight", config.hidden_size, config.hidden_size,
+                          std)),
+        h_proj(add_matrix(store, "mtp.0.h_proj.weight", config.hidden_size, config.hidden_size,
+                          std)),
+        block(store, "mtp.0.", config, FeedForwardKind::kMoe, std),
+        head(store, "mtp.0.hc_head", config),
+        norm(add_norm(store, "mtp.0.norm.weight", config.hidden_size)) {}
+
+  ModelParam &enorm, &hnorm, &e_proj, &h_proj;
+  Block block;
+  ResidualHead head;
+  ModelParam& norm;
+};
+
+Model::Model(const ModelConfig& config)
+    : config_(config), rope_main_(config.rope_main, config.qk_rope_head_dim / 2) {
+  const double std = matrix_std(config_);
+  const std::int64_t V = config_.vocab_size, C = config_.hidden_size;
+  embed_ = &store_.add(
+      {.name = "embed.weight", .shape = {V, C}, .matrix = false, .std = std});
+  for (std::size_t l = 0; l < config_.layer_types.size(); ++l) {
+    CHECK(config_.layer_types[l] == AttentionKind::kSliding, "layer ", l, ": ",
+          name_of(config_.layer_types[l]), " is not built");
+    blocks_.emplace_back(store_, "layers." + std::to_string(l) + ".", config_,
+                         config_.mlp_layer_types[l], std);
+  }
+  hc_head_ = std::make_unique<ResidualHead>(store_, "hc_head", config_);
+  norm_ = &add_norm(store_, "norm.weight", C);
+  head_ = &store_.add({.name = "head.weight", .shape = {V, C}, .matrix = false, .std = std});
+  if (config_.num_nextn_predict_layers > 0) mtp_ = std::make_shared<Mtp>(store_, config_, std);
+}
+
+void Model::initialise(std::uint64_t seed, std::span<const std::int64_t> token_counts) {
+  store_.initialise(seed);
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    if (ModelBuffer* table = blocks_[l].feed_forward().table()) {
+      fill_balanced_table(token_counts, config_.vocab_size, config_.n_routed_experts,
+                          config_.num_experts_per_tok, seed, static_cast<std::int64_t>(l),
+                          table->value.as<std::int32_t>());
+    }
+  }
+}
+
+ModelStats Model::make_stats() const {
+  ModelStats stats;
+  for (const Block* block : all_blocks()) {
+    const bool dense = block->feed_forward().kind() == FeedForwardKind::kDense;
+    stats.push_back(
+        {std::vector<std::int64_t>(static_cast<std::size_t>(dense ? 0 : config_.n_routed_experts)),
+         {}});
+  }
+  return stats;
+}
+
+const Block* Model::mtp_block() const { return mtp_ ? &mtp_->block : nullptr; }
+
+std::vector<const Block*> Model::all_blocks() const {
+  std::vector<const Block*> all;
+  for (const Block& block : blocks_) all.push_back(&block);
+  if (mtp_) all.push_back(&mtp_->block);
+  return all;
+}
+
+const BatchTensors& Model::begin(Tape& tape, const Batch& batch) {
+  rope_main_.grow(batch.T);
+  for (ModelParam& p : store_.params()) tape.leaf(p);
+  return batch_ = upload(tape, batch);
+}
+
+Block::Result Model::run_block(Tape& tape, const Block& block, Tensor X, Tensor tokens,
+                               const BatchTensors& batch, bool recompute_blocks,
+                               MoeStats* stats) {
+  if (!recompute_blocks) {
+    return block.forward(tape, X, tokens, batch, rope_main_.table(), stats);
+  }
+  std::array<Tensor, 2> y;
+  y[0].shape = X.shape;
+  y[1].shape = {1};
+  const bool balance = block.feed_forward().has_balance();
+  const Label label(tape, block.label());
+  recompute(tape, BlockCall{&block, &batch, tokens, rope_main_.table(), stats},
+            std::span<const Tensor>(&X, 1), std::span<Tensor>(y.data(), balance ? 2 : 1));
+  return {y[0], balance ? y[1] : Tensor{}};
+}
+
+Model::Trunk Model::run_blocks(Tape& tape, Tensor X, const BatchTensors& batch, bool recompute,
+                               ModelStats* stats, std::vector<Tensor>* streams) {
+  Trunk trunk{X, {}};
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    if (streams != nullptr) streams->push_back(trunk.X);
+    const Block::Result r = run_block(tape, blocks_[l], trunk.X, batch.tokens, batch, recompute,
+                                      stats != nullptr ? &(*stats)[l] : nullptr);
+    trunk.X = r.X;
+    if (!r.balance) continue;
+    const std::array<Term, 2> terms{Term{trunk.balance, 1.0F}, Term{r.balance, 1.0F}};
+    trunk.balance = weighted_sum(tape, terms);
+  }
+  if (streams != nullptr) streams->push_back(trunk.X);
+  return trunk;
+}
+
+Block::Result Model::run_mtp(Tape& tape, Tensor X, const BatchTensors& batch, bool recompute,
+                             MoeStats* stats) {
+  const Label label(tape, "mtp.0");
+  const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const std::int64_t N = X.shape[0], n = X.shape[1], C = X.shape[2];
+  const Tensor embedded = reshape(embedding(tape, embed_->value, batch.next, 1), {N, C});
+  const Tensor e = linear(tape, rms_norm(tape, embedded, mtp_->enorm.value, eps),
+                          mtp_->e_proj.value);
+  const Tensor h = linear(tape, rms_norm(tape, reshape(X, {N * n, C}), mtp_->hnorm.value, eps),
+                          mtp_->h_proj.value);
+  const Tensor joined = add_to_streams(tape, reshape(h, {N, n, C}), e);
+  return run_block(tape, mtp_->block, joined, batch.next, batch, recompute, stats);
+}
+
+Tensor Model::norm_of_head(Tape& tape, Tensor X) {
+  return rms_norm(tape, hc_head_->forward(tape, X), norm_->value,
+                  static_cast<float>(config_.rms_norm_eps));
+}
+
+Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, bool recompute,
+                 ModelStats* stats) {
+  const BatchTensors& b = begin(tape, batch);
+  const Tensor X0 = embedding(tape, embed_->value, b.tokens, Residual::streams(config_));
+  const Trunk trunk = run_blocks(tape, X0, b, recompute, stats, nullptr);
+  Loss loss;
+  loss.balance = trunk.balance;
+  {
+    const Label label(tape, "head");
+    loss.ce = cross_entropy(tape, norm_of_head(tape, trunk.X), head_->value, b.targets);
+  }
+  if (mtp_ && weights.mtp != 0.0) {
+    const Block::Result r =
+        run_mtp(tape, trunk.X, b, recompute, stats != nullptr ? &stats->back() : nullptr);
+    const Label label(tape, "mtp.0");
+    const Tensor h = rms_norm(tape, mtp_->head.forward(tape, r.X), mtp_->norm.value,
+                              static_cast<float>(config_.rms_norm_eps));
+    loss.mtp = cross_entropy(tape, h, head_->value, b.second);
+    const std::array<Term, 2> terms{Term{loss.balance, 1.0F}, Term{r.balance, 1.0F}};
+    loss.balance = weighted_sum(tape, terms);
+  }
+  const std::array<Term, 3> terms{Term{loss.ce, static_cast<float>(weights.ce)},
+                                  Term{loss.mtp, static_cast<float>(weights.mtp)},
+                                  Term{loss.balance, static_cast<float>(weights.balance)}};
+  loss.total = weighted_sum(tape, terms);
+  return loss;
+}
+
+Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_mtp) {
+  const NoGrad off(tape);
+  const BatchTensors& b = begin(tape, batch);
+  Activations out;
+  const Tensor X0 = embedding(tape, embed_->value, b.tokens, Residual::streams(config_));
+  const Trunk trunk = run_blocks(tape, X0, b, false, nullptr, &out.streams);
+  out.logits = linear(tape, norm_of_head(tape, trunk.X), head_->value);
+  if (mtp_ && with_mtp) {
+    const Block::Result r = run_mtp(tape, trunk.X, b, false, nullptr);
+    const Tensor h = rms_norm(tape, mtp_->head.forward(tape, r.X), mtp_->norm.value,
+                              static_cast<float>(config_.rms_norm_eps));
+    out.mtp_logits = linear(tape, h, head_->value);
+  }
+  return out;
+}
+
+Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows) {
+  const NoGrad off(tape);
+  const BatchTensors& b = begin(tape, batch);
+  const Tensor X0 = embedding(tape, embed_->value, b.tokens, Residual::streams(config_));
+  const Tensor X = run_blocks(tape, X0, b, false, nullptr, nullptr).X;
+  const std::int64_t width = X.shape[1] * X.shape[2];
+  const Tensor picked =
+      tape.alloc({static_cast<std::int64_t>(rows.size()), X.shape[1], X.shape[2]});
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::copy_n(X.as<float>() + rows[i] * width, width,
+                picked.as<float>() + static_cast<std::int64_t>(i) * width);
+  }
+  return linear(tape, norm_of_head(tape, picked), head_->value);
+}
+
+}  // namespace shoal

@@ -1,0 +1,86 @@
+#pragma once
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "autograd/base/memory.h"
+#include "autograd/tape.h"
+
+namespace shoal {
+
+// A published tensor inside a parameter: most parameters are one piece; the experts of a layer lie
+// together in one parameter and are many.
+struct Piece {
+  std::string name;     // DeepSeek's: layers.3.attn.wq_a.weight
+  std::int64_t offset;  // in floats, from the start of the parameter
+  Shape shape;
+  // Rows of each matrix that Muon treats as independent; they add up to the piece's rows.
+  std::vector<std::int64_t> row_blocks;
+};
+
+enum class Init { kNormal, kOnes, kZeros };
+
+struct ParamSpec {
+  std::string name;  // of the whole; for a single piece the published one
+  Shape shape;
+  bool matrix = true;  // Muon's when matrices are Muon's, else always AdamW
+  bool decay = true;
+  Init init = Init::kNormal;
+  double std = 0.0;
+  std::vector<Piece> pieces = {};                  // empty: one piece, the whole
+  std::vector<std::int64_t> row_blocks = {};       // of that one piece; empty: one block
+  std::function<void(float*)> fill = nullptr;      // instead of init
+};
+
+struct ModelParam : Param {
+  std::vector<Piece> pieces;
+  std::int64_t offset = 0;  // in floats, in the flat buffers
+  ParamSpec spec;
+};
+
+// State of the model that no gradient moves: router biases, hash tables.
+struct ModelBuffer {
+  std::string name;
+  Tensor value;
+};
+
+// All parameters in one flat buffer, in the order they were added, each on a 64-byte boundary. The
+// gradients' buffer belongs to the trainer, which has several.
+class ParamStore {
+ public:
+  ParamStore() = default;
+  ParamStore(const ParamStore&) = delete;
+  ParamStore& operator=(const ParamStore&) = delete;
+
+  ModelParam& add(ParamSpec spec);
+  ModelBuffer& add_buffer(const std::string& name, Shape shape, DType dtype);
+  // Takes memory; parameters have addresses from now on.
+  void allocate();
+  // Values as a function of (seed, name) alone.
+  void initialise(std::uint64_t seed);
+  void bind_grads(float* flat);
+
+  std::deque<ModelParam>& params() { return params_; }
+  const std::deque<ModelParam>& params() const { return params_; }
+  std::deque<ModelBuffer>& buffers() { return buffers_; }
+  const std::deque<ModelBuffer>& buffers() const { return buffers_; }
+  // Floats in a flat buffer, boundaries' padding included.
+  std::int64_t flat_size() const { return flat_size_; }
+  std::int64_t count() const;  // parameters without padding
+  std::span<float> values() const {
+    return {reinterpret_cast<float*>(value_pages_.data()), static_cast<std::size_t>(flat_size_)};
+  }
+  // Each published tensor: fn(piece, parameter).
+  void for_each_piece(const std::function<void(const Piece&, ModelParam&)>& fn);
+
+ private:
+  std::deque<ModelParam> params_;
+  std::deque<ModelBuffer> buffers_;
+  PageRange value_pages_, buffer_pages_;
+  std::int64_t flat_size_ = 0;
+};
+
+}  // namespace shoal

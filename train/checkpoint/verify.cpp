@@ -1,0 +1,121 @@
+#include "train/checkpoint/verify.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "autograd/base/check.h"
+#include "train/checkpoint/reader.h"
+#include "train/checkpoint/store.h"
+
+namespace shoal {
+namespace {
+
+bool names_a_step(const std::string& path) {
+  const std::size_t slash = path.find_last_of('/', path.size() - 2);
+  return path.substr(slash == path.npos ? 0 : slash + 1).starts_with("step-");
+}
+
+// Folders of the checkpoints that a path means, newest first.
+std::vector<std::string> folders_of(Io& io, const std::string& path) {
+  const auto entries = path.empty() ? std::nullopt : io.list(path);
+  if (!entries) return {};
+  const auto has = [&](const char* name, bool folder) {
+    return std::any_of(entries->begin(), entries->end(), [&](const Io::Entry& entry) {
+      return entry.name == name && entry.folder == folder;
+    });
+  };
+  if (has(kManifestName, false) || names_a_step(path)) return {path};
+  std::vector<std::string> folders;
+  const std::string store = has("checkpoints", true) ? path + "/checkpoints" : path;
+  for (const Found& found : CheckpointStore(io, store).list()) folders.push_back(found.path);
+  return folders;
+}
+
+std::vector<std::string> folders_or_error(Io& io, const std::string& path) {
+  std::vector<std::string> folders = folders_of(io, path);
+  if (folders.empty()) reject(Failure::kData, path, ": neither a checkpoint nor a run with one");
+  return folders;
+}
+
+template <class Number>
+void measure(const LoadedArray& array, CheckpointTable::Row& row) {
+  double squares = 0;
+  std::int64_t finite = 0;
+  for (std::size_t at = 0; at < array.bytes.size(); at += sizeof(Number)) {
+    Number number;
+    std::memcpy(&number, array.bytes.data() + at, sizeof number);
+    const auto value = static_cast<double>(number);
+    if (!std::isfinite(value)) {
+      ++row.not_finite;
+      continue;
+    }
+    ++finite;
+    squares += value * value;
+    row.most = std::max(row.most, std::abs(value));
+  }
+  if (finite > 0) row.rms = std::sqrt(squares / static_cast<double>(finite));
+}
+
+CheckpointTable::Row row_of(const LoadedArray& array) {
+  CheckpointTable::Row row;
+  row.path = array.path;
+  row.type = array.type;
+  row.shape = array.shape;
+  row.bytes = array.bytes.size();
+  switch (array.type) {
+    case StateType::kF32:
+      measure<float>(array, row);
+      break;
+    case StateType::kF64:
+      measure<double>(array, row);
+      break;
+    case StateType::kI32:
+      measure<std::int32_t>(array, row);
+      break;
+    case StateType::kI64:
+      measure<std::int64_t>(array, row);
+      break;
+    case StateType::kU64:
+      measure<std::uint64_t>(array, row);
+      break;
+  }
+  return row;
+}
+
+}  // namespace
+
+bool is_checkpoint_path(Io& io, const std::string& path) { return !folders_of(io, path).empty(); }
+
+std::vector<std::string> verify_checkpoint(Io& io, const std::string& path) {
+  std::vector<std::string> problems;
+  for (const std::string& folder : folders_or_error(io, path)) {
+    try {
+      Checkpoint checkpoint = read_checkpoint(io, folder);
+      const std::string sick = first_not_finite(checkpoint.state.view().arrays);
+      if (!sick.empty()) {
+        problems.push_back(concat(folder, ": ", sick, " has a NaN or an infinity"));
+      }
+    } catch (const Error& error) {
+      if (error.why() != Failure::kData && error.why() != Failure::kDisk) throw;
+      problems.emplace_back(error.what());
+    }
+  }
+  return problems;
+}
+
+std::vector<CheckpointTable> inspect_checkpoint(Io& io, const std::string& path) {
+  std::vector<CheckpointTable> tables;
+  for (const std::string& folder : folders_or_error(io, path)) {
+    Checkpoint checkpoint = read_checkpoint(io, folder);
+    CheckpointTable table;
+    table.path = folder;
+    table.manifest = std::move(checkpoint.manifest);
+    table.config = std::move(checkpoint.state.config);
+    for (const LoadedArray& array : checkpoint.state.arrays) table.rows.push_back(row_of(array));
+    tables.push_back(std::move(table));
+  }
+  return tables;
+}
+
+}  // namespace shoal

@@ -1,0 +1,66 @@
+#include "train/metrics/append_file.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "autograd/base/check.h"
+
+namespace shoal {
+
+AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
+  int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+  if (how == Open::kNew) flags |= O_EXCL;
+  if (how == Open::kTruncate) flags |= O_TRUNC;
+  file_ = ::open(path_.c_str(), flags, 0644);
+  struct stat status {};
+  if (file_ < 0 || ::fstat(file_, &status) != 0) {
+    const int error = errno;
+    if (file_ >= 0) ::close(file_);
+    reject(Failure::kDisk, path_, ": cannot be opened for writing: ", std::strerror(error));
+  }
+  size_ = status.st_size;
+}
+
+AppendFile::~AppendFile() { ::close(file_); }
+
+bool AppendFile::append(std::string_view record) {
+  // A file cut back to the last whole record takes the next one cleanly; cutting needs no space.
+  if (torn_) torn_ = ::ftruncate(file_, size_) != 0;
+  ssize_t done = -1;
+  int error = EIO;
+  if (!torn_) {
+    do {
+      done = ::write(file_, record.data(), record.size());
+      error = errno;
+    } while (done < 0 && error == EINTR);
+  }
+  if (done == static_cast<ssize_t>(record.size())) {
+    size_ += done;
+    ++written_;
+    return true;
+  }
+  if (done >= 0) error = ENOSPC;  // a short write has no errno; the disk or a limit is full
+  if (done > 0) torn_ = ::ftruncate(file_, size_) != 0;
+  warn(error);
+  return false;
+}
+
+bool AppendFile::sync() {
+  if (::fdatasync(file_) == 0 || errno == EINVAL) return true;  // EINVAL: no file on a disk
+  warn(errno);
+  return false;
+}
+
+void AppendFile::warn(int error) {
+  if (lost_++ == 0) {
+    spdlog::warn("{}: a record could not be written ({}); training goes on without it", path_,
+                 std::strerror(error));
+  }
+}
+
+}  // namespace shoal

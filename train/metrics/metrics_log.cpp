@@ -1,0 +1,74 @@
+#include "train/metrics/metrics_log.h"
+
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "autograd/base/check.h"
+#include "train/metrics/file_replacement.h"
+
+namespace shoal {
+namespace {
+
+enum class Fate { kKeep, kDrop, kBroken };
+
+Fate fate_of(std::string_view line, std::int64_t last_step) {
+  const std::optional<Json> object = parse_line(line);
+  if (!object) return Fate::kBroken;
+  const auto step = object->find("step");
+  if (step == object->end() || !step->is_number_integer()) return Fate::kBroken;
+  return step->get<std::int64_t>() <= last_step ? Fate::kKeep : Fate::kDrop;
+}
+
+std::unique_ptr<AppendFile> open_log(const std::string& path, std::int64_t last_step) {
+  CHECK(last_step >= 0, "metrics: resume at step ", last_step);
+  if (last_step == 0) return std::make_unique<AppendFile>(path, AppendFile::Open::kTruncate);
+  drop_lines_after(path, last_step);
+  return std::make_unique<AppendFile>(path, AppendFile::Open::kAppend);
+}
+
+}  // namespace
+
+std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error) && !error) return 0;
+  std::ifstream in(path, std::ios::binary);
+  if (!in) reject(Failure::kDisk, path, ": cannot be read");
+
+  // First only look: mostly nothing has to go, and then the file is left alone.
+  std::int64_t dropped = 0, broken = 0;
+  bool whole = true;  // the last line has its newline
+  std::string line;
+  while (std::getline(in, line)) {
+    whole = !in.eof();
+    const Fate fate = fate_of(line, last_step);
+    if (fate == Fate::kDrop) ++dropped;
+    if (fate == Fate::kBroken) ++broken;
+  }
+  if (in.bad()) reject(Failure::kDisk, path, ": cannot be read");
+  if (broken > 1) spdlog::warn("{}: {} broken lines dropped", path, broken);
+  if (dropped + broken == 0 && whole) return 0;
+
+  FileReplacement kept(path);
+  in.clear();
+  in.seekg(0);
+  while (std::getline(in, line)) {
+    if (fate_of(line, last_step) != Fate::kKeep) continue;
+    line += '\n';
+    kept.append(line);
+  }
+  if (in.bad()) reject(Failure::kDisk, path, ": cannot be read");
+  kept.commit();
+  return dropped + broken;
+}
+
+MetricsLog::MetricsLog(const std::string& path, std::int64_t last_step)
+    : file_(open_log(path, last_step)) {}
+
+void MetricsLog::drop_after(std::int64_t last_step) {
+  const std::string path = file_->path();
+  file_ = open_log(path, last_step);
+}
+
+}  // namespace shoal

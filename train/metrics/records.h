@@ -1,0 +1,84 @@
+#pragma once
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace shoal {
+
+// The lines of metrics.jsonl. Everything but `*_seconds`, `*_per_second`, `*_share` and `time` has
+// the same bits for any thread count, world size and resume (events may differ). Floats are
+// widened to double, which is exact, and printed so that they read back to the same bits.
+using Json = nlohmann::ordered_json;  // fields come out in the order they were put in
+
+// How many inputs of the clamped SwiGLU lay beyond its limit, of `clamp_inputs` pairs (gate, up).
+struct ClampCounts {
+  std::int64_t gate_high = 0, up_high = 0, up_low = 0;
+  std::int64_t clamp_inputs = 0;
+  // Shares of the pairs, 0 where nothing was counted.
+  double share(std::int64_t count) const {
+    return clamp_inputs > 0 ? static_cast<double>(count) / static_cast<double>(clamp_inputs) : 0.0;
+  }
+};
+
+struct StepRecord {
+  std::int64_t step = 0;    // 1-based: the number of updates done
+  std::int64_t tokens = 0;  // seen so far
+  double loss = 0;          // ce + mtp + balance + index_kl, nats per target
+  double ce = 0, mtp = 0, balance = 0, index_kl = 0;  // weighted
+  double lr = 0, grad_norm = 0;
+  ClampCounts clamp;  // of all layers
+  double step_seconds = 0, tokens_per_second = 0, matmul_peak_share = 0;
+  double time = 0;  // seconds since 1970
+};
+
+struct EvalRecord {
+  std::int64_t step = 0;
+  double loss = 0;  // mean cross-entropy of the next token, nats
+  double bits_per_byte = 0;
+  std::int64_t tokens = 0, bytes = 0;  // predicted tokens; bytes of text behind them
+  double eval_seconds = 0;
+  double time = 0;
+};
+
+struct LayerRecord {
+  static constexpr std::int64_t kMtp = -1;
+  std::int64_t step = 0;
+  std::int64_t layer = 0;                 // 0-based, or kMtp, which is printed as "mtp"
+  std::vector<std::int64_t> expert_load;  // tokens of the step that each routed expert got
+  ClampCounts clamp;
+  double bias_low = 0, bias_high = 0;  // range of the router's balancing bias
+};
+
+struct EventRecord {
+  std::int64_t step = 0;
+  std::string event;
+  Json fields = Json::object();  // free; `kind`, `step`, `event` and `time` are taken
+  double time = 0;
+};
+
+// Numbers that JSON lacks become the strings "nan", "inf" and "-inf".
+Json json_number(double value);
+// The way back; `missing` for anything that is no number.
+double number_of(const Json& value, double missing);
+
+Json json_of(const StepRecord& record);
+Json json_of(const EvalRecord& record);
+Json json_of(const LayerRecord& record);
+Json json_of(const EventRecord& record);
+
+// One line without its newline. Bytes that are no UTF-8 become U+FFFD.
+std::string line_of(const Json& object);
+
+// Nothing where `kind` differs or `step` is not a count. Fields that are missing or mistyped are
+// NaN or 0, so a line of an older or newer program can still be read.
+std::optional<StepRecord> step_of(const Json& object);
+std::optional<EvalRecord> eval_of(const Json& object);
+std::optional<LayerRecord> layer_of(const Json& object);
+std::optional<EventRecord> event_of(const Json& object);
+
+// The object in a line; nothing if it is broken (a last line cut off by a crash).
+std::optional<Json> parse_line(std::string_view line);
+
+}  // namespace shoal

@@ -1,0 +1,169 @@
+#include "train/metrics/tensorboard.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <bit>
+#include <chrono>
+#include <filesystem>
+
+#include "autograd/base/check.h"
+
+namespace shoal {
+namespace {
+
+constexpr std::array<std::uint32_t, 256> kCrcTable = [] {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t crc = i;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1U) != 0 ? 0x82F63B78U : 0U);
+    table[i] = crc;
+  }
+  return table;
+}();
+
+// A CRC stored beside its data is rotated and shifted by a constant, so that the CRC of bytes that
+// hold CRCs stays useful.
+std::uint32_t masked_crc(std::string_view bytes) {
+  return std::rotr(crc32c(bytes), 15) + 0xA282EAD8U;
+}
+
+template <class Word>
+void put_little_endian(std::string& out, Word word) {
+  for (std::size_t i = 0; i < sizeof(Word); ++i) {
+    out += static_cast<char>((word >> (8 * i)) & 0xFFU);
+  }
+}
+
+// Protobuf's wire format: a key is (field << 3 | type), with type 0 varint, 1 eight bytes, 2 a
+// length and bytes, 5 four bytes.
+void put_varint(std::string& out, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) out += static_cast<char>((value & 0x7FU) | 0x80U);
+  out += static_cast<char>(value);
+}
+void put_key(std::string& out, std::uint32_t field, std::uint32_t type) {
+  put_varint(out, field << 3U | type);
+}
+void put_integer(std::string& out, std::uint32_t field, std::int64_t value) {
+  put_key(out, field, 0);
+  put_varint(out, static_cast<std::uint64_t>(value));
+}
+void put_double(std::string& out, std::uint32_t field, double value) {
+  put_key(out, field, 1);
+  put_little_endian(out, std::bit_cast<std::uint64_t>(value));
+}
+void put_float(std::string& out, std::uint32_t field, float value) {
+  put_key(out, field, 5);
+  put_little_endian(out, std::bit_cast<std::uint32_t>(value));
+}
+void put_bytes(std::string& out, std::uint32_t field, std::string_view bytes) {
+  put_key(out, field, 2);
+  put_varint(out, bytes.size());
+  out += bytes;
+}
+
+// message Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary
+// = 5; SessionLog session_log = 7; }
+std::string begin_event(double time, std::int64_t step) {
+  std::string event;
+  put_double(event, 1, time);
+  put_integer(event, 2, step);
+  return event;
+}
+
+std::string framed(std::string_view event) {
+  std::string record;
+  put_little_endian(record, std::uint64_t{event.size()});
+  put_little_endian(record, masked_crc(record));
+  record += event;
+  put_little_endian(record, masked_crc(event));
+  return record;
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "host";
+  std::string clean;
+  for (const char c : std::string_view(name.data())) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    clean += plain || c == '-' || c == '_' || c == '.' ? c : '_';
+  }
+  return clean.empty() ? "host" : clean;
+}
+
+std::unique_ptr<AppendFile> create_event_file(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) reject(Failure::kDisk, folder, ": cannot be made: ", error.message());
+  const std::string stem = concat((std::filesystem::path(folder) / "events.out.tfevents.").string(),
+                                  static_cast<std::int64_t>(now()), '.', host_name());
+  // Two starts within a second get two files.
+  std::string path = stem;
+  for (int i = 1; std::filesystem::exists(path); ++i) path = concat(stem, '.', i);
+  return std::make_unique<AppendFile>(path, AppendFile::Open::kNew);
+}
+
+}  // namespace
+
+std::uint32_t crc32c(std::string_view bytes) {
+  std::uint32_t crc = ~0U;
+  for (const char c : bytes) {
+    crc = (crc >> 8) ^ kCrcTable[(crc ^ static_cast<unsigned char>(c)) & 0xFFU];
+  }
+  return ~crc;
+}
+
+TensorboardWriter::TensorboardWriter(const std::string& folder, std::int64_t last_step)
+    : file_(create_event_file(folder)) {
+  std::string version = begin_event(now(), 0);
+  put_bytes(version, 3, "brain.Event:2");
+  file_->append(framed(version));
+  if (last_step > 0) {
+    std::string start;  // message SessionLog { SessionStatus status = 1; }, START = 1
+    put_integer(start, 1, 1);
+    std::string event = begin_event(now(), last_step + 1);
+    put_bytes(event, 7, start);
+    file_->append(framed(event));
+  }
+}
+
+bool TensorboardWriter::write(std::int64_t step, double time, const std::vector<Scalar>& scalars) {
+  std::string summary;
+  for (const auto& [tag, value] : scalars) {
+    std::string entry;  // message Value { string tag = 1; float simple_value = 2; }
+    put_bytes(entry, 1, tag);
+    put_float(entry, 2, static_cast<float>(value));
+    put_bytes(summary, 1, entry);
+  }
+  std::string event = begin_event(time, step);
+  put_bytes(event, 5, summary);
+  return file_->append(framed(event));
+}
+
+bool TensorboardWriter::write(const StepRecord& r) {
+  return write(r.step, r.time,
+               {{"train/loss", r.loss},
+                {"train/ce", r.ce},
+                {"train/mtp", r.mtp},
+                {"train/balance", r.balance},
+                {"train/index_kl", r.index_kl},
+                {"optim/lr", r.lr},
+                {"optim/grad_norm", r.grad_norm},
+                {"speed/step_seconds", r.step_seconds},
+                {"speed/tokens_per_second", r.tokens_per_second},
+                {"speed/matmul_peak_share", r.matmul_peak_share},
+                {"clamp/gate_high", r.clamp.share(r.clamp.gate_high)},
+                {"clamp/up_high", r.clamp.share(r.clamp.up_high)},
+                {"clamp/up_low", r.clamp.share(r.clamp.up_low)}});
+}
+
+bool TensorboardWriter::write(const EvalRecord& r) {
+  return write(r.step, r.time,
+               {{"validation/loss", r.loss}, {"validation/bits_per_byte", r.bits_per_byte}});
+}
+
+}  // namespace shoal

@@ -1,0 +1,233 @@
+#include "train/report/run_charts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "train/metrics/quantity.h"
+
+namespace shoal {
+namespace {
+
+// Of the palette: what is the same thing has the same colour in every chart.
+enum Color { kTrain = 0, kValidation = 1, kThird = 2, kFourth = 3 };
+
+template <class Record, class Value>
+Series series_of(const std::vector<Record>& records, const std::string& name, int color,
+                 const Value& value) {
+  Series s;
+  s.name = name;
+  s.color = color;
+  for (const Record& r : records) {
+    s.x.push_back(static_cast<double>(r.step));
+    s.y.push_back(value(r));
+  }
+  return s;
+}
+
+// A noisy series: its points, faint, and their smoothed course.
+void add_noisy(LineChart& chart, const Series& series) {
+  if (series.x.empty()) return;
+  const Series course = smoothed(series);
+  if (course.y != series.y) {
+    Series points = thinned(series);
+    points.style = Series::Style::kFaint;
+    chart.series.push_back(std::move(points));
+  }
+  chart.series.push_back(thinned(course));
+}
+
+bool says_something(const Series& series) {
+  return std::any_of(series.y.begin(), series.y.end(),
+                     [](double y) { return y != 0.0 && !std::isnan(y); });
+}
+
+// Powers of ten apart: a linear axis would show the largest only.
+bool spans_decades(const Series& series) {
+  double low = 1e300, high = 0.0;
+  for (const double y : series.y) {
+    if (!std::isfinite(y) || y <= 0.0) continue;
+    low = std::min(low, y);
+    high = std::max(high, y);
+  }
+  return high > 20.0 * low;
+}
+
+Series validation(const RunHistory& history, double EvalRecord::*field) {
+  Series s = series_of(history.evals, "validation", kValidation,
+                       [&](const EvalRecord& r) { return r.*field; });
+  s.style = Series::Style::kMarked;
+  return thinned(s);
+}
+
+}  // namespace
+
+LineChart cross_entropy_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Cross-entropy of training and validation by step";
+  chart.log_y = true;  // else the first steps leave no room for all that follows
+  add_noisy(chart,
+            series_of(history.steps, "train", kTrain, [](const StepRecord& r) { return r.ce; }));
+  if (!history.evals.empty()) chart.series.push_back(validation(history, &EvalRecord::loss));
+  return chart;
+}
+
+LineChart bits_per_byte_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Validation bits per byte by step";
+  if (!history.evals.empty()) {
+    chart.series.push_back(validation(history, &EvalRecord::bits_per_byte));
+  }
+  return chart;
+}
+
+LineChart loss_parts_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Weighted parts of the training loss by step";
+  chart.log_y = true;
+  struct Part {
+    const char* name;
+    double StepRecord::*field;
+  };
+  int color = 0;
+  for (const Part part :
+       {Part{"cross-entropy", &StepRecord::ce}, Part{"MTP", &StepRecord::mtp},
+        Part{"balance", &StepRecord::balance}, Part{"index KL", &StepRecord::index_kl}}) {
+    const Series s = series_of(history.steps, part.name, color++,
+                               [&](const StepRecord& r) { return r.*part.field; });
+    if (says_something(s)) chart.series.push_back(thinned(smoothed(s)));
+  }
+  return chart;
+}
+
+LineChart grad_norm_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Gradient norm before clipping by step";
+  const Series s =
+      series_of(history.steps, "norm", kTrain, [](const StepRecord& r) { return r.grad_norm; });
+  chart.log_y = spans_decades(s);
+  add_noisy(chart, s);
+  return chart;
+}
+
+LineChart lr_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Learning rate by step";
+  const Series s =
+      series_of(history.steps, "rate", kTrain, [](const StepRecord& r) { return r.lr; });
+  if (!s.x.empty()) chart.series.push_back(thinned(s));
+  return chart;
+}
+
+LineChart throughput_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Tokens per second by step";
+  add_noisy(chart, series_of(history.steps, "tokens/s", kThird,
+                             [](const StepRecord& r) { return r.tokens_per_second; }));
+  return chart;
+}
+
+LineChart peak_share_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Share of the peak matrix product rate by step";
+  chart.y_format = "share";
+  const Series s = series_of(history.steps, "of peak", kThird,
+                             [](const StepRecord& r) { return r.matmul_peak_share; });
+  if (says_something(s)) add_noisy(chart, s);
+  return chart;
+}
+
+LineChart clamp_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Share of SwiGLU inputs beyond the clamp by step";
+  chart.y_format = "share";
+  struct Counter {
+    const char* name;
+    std::int64_t ClampCounts::*field;
+  };
+  int color = 0;
+  for (const Counter c :
+       {Counter{"gate high", &ClampCounts::gate_high}, Counter{"up high", &ClampCounts::up_high},
+        Counter{"up low", &ClampCounts::up_low}}) {
+    const Series s = series_of(history.steps, c.name, color++, [&](const StepRecord& r) {
+      return r.clamp.share(r.clamp.*c.field);
+    });
+    if (says_something(s)) add_noisy(chart, s);
+  }
+  return chart;
+}
+
+std::vector<LayerLoads> loads_by_layer(const RunHistory& history) {
+  std::map<std::int64_t, LayerLoads> layers;
+  for (const LayerRecord& r : history.layers) {
+    if (r.expert_load.empty()) continue;
+    LayerLoads& layer = layers[r.layer];
+    layer.records.push_back(r);
+  }
+  std::vector<LayerLoads> out;
+  for (auto& [index, layer] : layers) {
+    if (index == LayerRecord::kMtp) continue;
+    layer.name = "Layer " + std::to_string(index);
+    out.push_back(std::move(layer));
+  }
+  if (const auto mtp = layers.find(LayerRecord::kMtp); mtp != layers.end()) {
+    mtp->second.name = "MTP";
+    out.push_back(std::move(mtp->second));
+  }
+  return out;
+}
+
+LineChart imbalance_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Load of the busiest expert relative to an even share by step";
+  const std::vector<LayerLoads> layers = loads_by_layer(history);
+  const auto busiest = [](const LayerRecord& r) {
+    const double total = std::accumulate(r.expert_load.begin(), r.expert_load.end(), 0.0);
+    const auto most =
+        static_cast<double>(*std::max_element(r.expert_load.begin(), r.expert_load.end()));
+    return total > 0 ? most * static_cast<double>(r.expert_load.size()) / total : 1.0;
+  };
+  if (layers.size() <= 8) {
+    int color = 0;
+    for (const LayerLoads& layer : layers) {
+      chart.series.push_back(
+          thinned(smoothed(series_of(layer.records, layer.name, color++, busiest))));
+    }
+    return chart;
+  }
+  std::map<std::int64_t, std::vector<double>> by_step;
+  for (const LayerLoads& layer : layers) {
+    for (const LayerRecord& r : layer.records) by_step[r.step].push_back(busiest(r));
+  }
+  Series worst{"worst layer", {}, {}, Series::Style::kLine, 1}, mean{"mean of layers", {}, {}};
+  for (const auto& [step, loads] : by_step) {
+    worst.x.push_back(static_cast<double>(step));
+    mean.x.push_back(static_cast<double>(step));
+    worst.y.push_back(*std::max_element(loads.begin(), loads.end()));
+    mean.y.push_back(std::accumulate(loads.begin(), loads.end(), 0.0) /
+                     static_cast<double>(loads.size()));
+  }
+  chart.series = {thinned(smoothed(mean)), thinned(smoothed(worst))};
+  return chart;
+}
+
+LineChart learning_curve(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Bits per byte of training and validation by step";
+  chart.log_y = true;
+  double ratio = 0.0;  // bits per byte of one nat per token
+  for (const EvalRecord& e : history.evals) {
+    if (std::isfinite(e.loss) && e.loss > 0.0 && std::isfinite(e.bits_per_byte)) {
+      ratio = e.bits_per_byte / e.loss;
+    }
+  }
+  if (ratio > 0.0) {
+    add_noisy(chart, series_of(history.steps, "train", kTrain,
+                               [&](const StepRecord& r) { return r.ce * ratio; }));
+    chart.series.push_back(validation(history, &EvalRecord::bits_per_byte));
+  }
+  return chart;
+}
+
+}  // namespace shoal

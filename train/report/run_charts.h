@@ -1,0 +1,33 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "train/report/line_chart.h"
+#include "train/report/run_history.h"
+
+namespace shoal {
+
+// The charts of one run. A chart whose numbers are all zero or missing has no series.
+LineChart cross_entropy_chart(const RunHistory& history);
+LineChart bits_per_byte_chart(const RunHistory& history);  // validation only
+LineChart loss_parts_chart(const RunHistory& history);
+LineChart grad_norm_chart(const RunHistory& history);
+LineChart lr_chart(const RunHistory& history);
+LineChart throughput_chart(const RunHistory& history);
+LineChart peak_share_chart(const RunHistory& history);
+LineChart clamp_chart(const RunHistory& history);
+// Load of the busiest expert relative to an even share: of each layer, or for more than eight
+// layers of the worst and the mean.
+LineChart imbalance_chart(const RunHistory& history);
+// Validation bits per byte with the training cross-entropy beside it, turned into bits per byte
+// with the ratio that the last evaluation had.
+LineChart learning_curve(const RunHistory& history);
+
+// The records of one layer, as the heat map takes them.
+struct LayerLoads {
+  std::string name;  // "Layer 3", "MTP"
+  std::vector<LayerRecord> records;
+};
+std::vector<LayerLoads> loads_by_layer(const RunHistory& history);
+
+}  // namespace shoal
