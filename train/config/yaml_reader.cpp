@@ -78,8 +78,11 @@ int line_indented_by_tab(const std::string& text) {
 // and are never expanded: an alias is one event, whatever it stands for.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const std::shared_ptr<const Source>& source, Problems& problems)
-      : source_(source), problems_(problems) {}
+  TreeBuilder(const std::string& text, const std::shared_ptr<const Source>& source,
+              Problems& problems)
+      : text_(text), source_(source), problems_(problems) {
+    marks_start_ = text.compare(0, 3, "\xEF\xBB\xBF") == 0 ? 3 : 0;
+  }
 
   Node take_root() { return std::move(root_); }
 
@@ -110,6 +113,7 @@ class TreeBuilder : public YAML::EventHandler {
     node.text = value;
     node.quoted = tag != "?";  // "!" is how the parser marks quotes
     check_tag(mark, tag);
+    if (tag == "!") check_quotes(mark);
     put(std::move(node));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t /*anchor*/,
@@ -155,6 +159,27 @@ class TreeBuilder : public YAML::EventHandler {
   void check_tag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
     problems_.add(place(mark), path(), "tag '", printable(tag), "' is not supported; remove it");
+  }
+
+  // At the end of the text yaml-cpp takes an open quote for closed.
+  void check_quotes(const YAML::Mark& mark) {
+    std::size_t i = marks_start_ + static_cast<std::size_t>(std::max(mark.pos, 0));
+    const char quote = i < text_.size() ? text_[i] : '\0';
+    if (quote == '!') {
+      problems_.add(place(mark), path(), "tag '!' is not supported; remove it");
+      return;
+    }
+    if (quote != '"' && quote != '\'') return;
+    for (++i; i < text_.size(); ++i) {
+      if (quote == '"' && text_[i] == '\\') {
+        ++i;
+      } else if (text_[i] == quote) {
+        if (quote == '"' || i + 1 >= text_.size() || text_[i + 1] != quote) return;
+        ++i;  // '' inside single quotes
+      }
+    }
+    problems_.add(place(mark), path(), "not valid YAML (a quote that is never closed); close it");
+    throw GiveUp{};
   }
 
   void open(Node node) {
@@ -227,6 +252,8 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
+  const std::string& text_;
+  std::size_t marks_start_ = 0;  // marks count from behind a byte order mark
   std::shared_ptr<const Source> source_;
   Problems& problems_;
   Node root_;
@@ -243,7 +270,7 @@ std::optional<Node> read_yaml(const std::string& text, const std::shared_ptr<con
     return std::nullopt;
   }
   if (!check_characters(text, source, problems)) return std::nullopt;
-  TreeBuilder builder(source, problems);
+  TreeBuilder builder(text, source, problems);
   try {
     std::istringstream in(text);
     YAML::Parser parser(in);
