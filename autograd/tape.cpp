@@ -60,10 +60,9 @@ bool Tape::record(const OpInfo& op, std::initializer_list<Tensor> inputs,
                   std::initializer_list<Tensor*> outputs) {
   const auto takes_gradient = [](const Tensor& t) { return t.id != kConstant; };
   if (!is_recording() || std::none_of(inputs.begin(), inputs.end(), takes_gradient)) return false;
-  records_.push_back({&op, label_, log_.size(), arena_.mark(),
-                      static_cast<std::uint32_t>(args_.size()),
-                      static_cast<std::uint16_t>(inputs.size()),
-                      static_cast<std::uint16_t>(outputs.size())});
+  records_.push_back(
+      {&op, label_, log_.size(), arena_.mark(), static_cast<std::uint32_t>(args_.size()),
+       static_cast<std::uint16_t>(inputs.size()), static_cast<std::uint16_t>(outputs.size())});
   for (const Tensor& t : inputs) args_.push_back(t.id);
   for (Tensor* t : outputs) {
     t->id = new_value({nullptr, t->shape, t->dtype, kConstant});
@@ -227,9 +226,9 @@ void Tape::trace_backward(const Record& record, GradSlots dx) {
     const Span found = range_of(dx[k].grad);
     if (found.bad < 0) continue;
     std::ostringstream out;
-    out << "backward of " << record.op->name << (record.label.empty() ? "" : " in ")
-        << record.label << ": gradient of input " << k << ' ' << dx[k].grad.shape
-        << " is not finite at element " << found.bad;
+    out << "backward of " << record.op->name << (record.label.empty() ? "" : " in ") << record.label
+        << ": gradient of input " << k << ' ' << dx[k].grad.shape << " is not finite at element "
+        << found.bad;
     bad_number_ = out.str();
     return;
   }

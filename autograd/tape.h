@@ -28,25 +28,26 @@ struct Param {
 
 // Where backward puts the gradient of one input.
 struct GradSlot {
-  Tensor grad;         // null: nobody needs it, skip the work
-  float beta = 0.0F;   // 0: overwrite (never read), 1: add
+  Tensor grad;        // null: nobody needs it, skip the work
+  float beta = 0.0F;  // 0: overwrite (never read), 1: add
   explicit operator bool() const { return grad.data != nullptr; }
   float* data() const { return grad.as<float>(); }
 };
 using Outputs = std::span<const Tensor>;
-using Cotangents = std::span<const Tensor>;  // one per output; null data: none came
+using Cotangents = std::span<const Tensor>;   // one per output; null data: none came
 using GradSlots = std::span<const GradSlot>;  // one per input
 
 // All that an op has to provide: its name, the plain data that backward needs, the way there and
 // back. Saved usually holds handles of the inputs.
 template <class Op>
 concept DifferentiableOp =
-    std::is_trivially_copyable_v<typename Op::Saved> && sizeof(typename Op::Saved) <= kMaxSaved &&
-    requires(Tape& tape, const typename Op::Saved& saved, Outputs y, Cotangents dy, GradSlots dx) {
-      { Op::kName } -> std::convertible_to<std::string_view>;
-      Op::forward(tape, saved, y);
-      Op::backward(tape, saved, dy, dx);
-    };
+    std::is_trivially_copyable_v<typename Op::Saved> &&
+    sizeof(typename Op::Saved) <= kMaxSaved&& requires(Tape& tape, const typename Op::Saved& saved,
+                                                       Outputs y, Cotangents dy, GradSlots dx) {
+  { Op::kName } -> std::convertible_to<std::string_view>;
+  Op::forward(tape, saved, y);
+  Op::backward(tape, saved, dy, dx);
+};
 
 struct OpInfo {
   std::string_view name;
@@ -86,7 +87,7 @@ class Tape {
   explicit Tape(const TapeConfig& config = {});
 
   // storage
-  Tensor leaf(Param& param);  // a parameter enters the graph
+  Tensor leaf(Param& param);                              // a parameter enters the graph
   Tensor alloc(Shape shape, DType dtype = DType::kF32) {  // until end_microbatch()
     Tensor t{nullptr, shape, dtype, kConstant};
     t.data = arena_.push(t.bytes());
@@ -142,9 +143,9 @@ class Tape {
     return {records_.size(), args_.size(), log_.size(), values_.size(), arena_.mark()};
   }
   void rewind(const Mark& mark);
-  Tensor alias(Tensor x, const GradSlot& slot);      // x again, its gradient goes to the slot
-  void seed(const Tensor& y, const Tensor& dy);      // backward of y starts with dy
-  void walk_back(std::size_t begin);                 // records [begin, end) in reverse
+  Tensor alias(Tensor x, const GradSlot& slot);  // x again, its gradient goes to the slot
+  void seed(const Tensor& y, const Tensor& dy);  // backward of y starts with dy
+  void walk_back(std::size_t begin);             // records [begin, end) in reverse
   bool has_grad(const Tensor& x) const {
     return x.id != kConstant && values_[static_cast<std::size_t>(x.id)].written;
   }

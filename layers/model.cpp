@@ -43,10 +43,10 @@ struct Model::Mtp {
   Mtp(ParamStore& store, const ModelConfig& config, double std)
       : enorm(add_norm(store, "mtp.0.enorm.weight", config.hidden_size)),
         hnorm(add_norm(store, "mtp.0.hnorm.weight", config.hidden_size)),
-        e_proj(add_matrix(store, "mtp.0.e_proj.weight", config.hidden_size, config.hidden_size,
-                          std)),
-        h_proj(add_matrix(store, "mtp.0.h_proj.weight", config.hidden_size, config.hidden_size,
-                          std)),
+        e_proj(
+            add_matrix(store, "mtp.0.e_proj.weight", config.hidden_size, config.hidden_size, std)),
+        h_proj(
+            add_matrix(store, "mtp.0.h_proj.weight", config.hidden_size, config.hidden_size, std)),
         block(store, "mtp.0.", config, FeedForwardKind::kMoe, std),
         head(store, "mtp.0.hc_head", config),
         norm(add_norm(store, "mtp.0.norm.weight", config.hidden_size)) {}
@@ -61,8 +61,7 @@ Model::Model(const ModelConfig& config)
     : config_(config), rope_main_(config.rope_main, config.qk_rope_head_dim / 2) {
   const double std = matrix_std(config_);
   const std::int64_t V = config_.vocab_size, C = config_.hidden_size;
-  embed_ = &store_.add(
-      {.name = "embed.weight", .shape = {V, C}, .matrix = false, .std = std});
+  embed_ = &store_.add({.name = "embed.weight", .shape = {V, C}, .matrix = false, .std = std});
   for (std::size_t l = 0; l < config_.layer_types.size(); ++l) {
     CHECK(config_.layer_types[l] == AttentionKind::kSliding, "layer ", l, ": ",
           name_of(config_.layer_types[l]), " is not built");
@@ -113,8 +112,7 @@ const BatchTensors& Model::begin(Tape& tape, const Batch& batch) {
 }
 
 Block::Result Model::run_block(Tape& tape, const Block& block, Tensor X, Tensor tokens,
-                               const BatchTensors& batch, bool recompute_blocks,
-                               MoeStats* stats) {
+                               const BatchTensors& batch, bool recompute_blocks, MoeStats* stats) {
   if (!recompute_blocks) {
     return block.forward(tape, X, tokens, batch, rope_main_.table(), stats);
   }
@@ -150,8 +148,8 @@ Block::Result Model::run_mtp(Tape& tape, Tensor X, const BatchTensors& batch, bo
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   const std::int64_t N = X.shape[0], n = X.shape[1], C = X.shape[2];
   const Tensor embedded = reshape(embedding(tape, embed_->value, batch.next, 1), {N, C});
-  const Tensor e = linear(tape, rms_norm(tape, embedded, mtp_->enorm.value, eps),
-                          mtp_->e_proj.value);
+  const Tensor e =
+      linear(tape, rms_norm(tape, embedded, mtp_->enorm.value, eps), mtp_->e_proj.value);
   const Tensor h = linear(tape, rms_norm(tape, reshape(X, {N * n, C}), mtp_->hnorm.value, eps),
                           mtp_->h_proj.value);
   const Tensor joined = add_to_streams(tape, reshape(h, {N, n, C}), e);

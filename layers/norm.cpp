@@ -10,10 +10,8 @@ ModelParam& add_norm(ParamStore& store, const std::string& name, std::int64_t wi
 
 ModelParam& add_matrix(ParamStore& store, const std::string& name, std::int64_t rows,
                        std::int64_t cols, double std, std::vector<std::int64_t> row_blocks) {
-  return store.add({.name = name,
-                    .shape = {rows, cols},
-                    .std = std,
-                    .row_blocks = std::move(row_blocks)});
+  return store.add(
+      {.name = name, .shape = {rows, cols}, .std = std, .row_blocks = std::move(row_blocks)});
 }
 
 }  // namespace shoal

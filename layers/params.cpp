@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::int64_t kAlignFloats = 16;
 
-std::int64_t aligned(std::int64_t n) { return (n + kAlignFloats - 1) / kAlignFloats * kAlignFloats; }
+std::int64_t aligned(std::int64_t n) {
+  return (n + kAlignFloats - 1) / kAlignFloats * kAlignFloats;
+}
 
 }  // namespace
 
@@ -23,7 +25,7 @@ ModelParam& ParamStore::add(ParamSpec spec) {
   p.offset = flat_size_;
   p.pieces = std::move(spec.pieces);
   if (p.pieces.empty()) p.pieces.push_back({spec.name, 0, spec.shape, spec.row_blocks});
-  for (Piece& piece : p.pieces) {
+  for (ParamPiece& piece : p.pieces) {
     if (piece.row_blocks.empty()) piece.row_blocks = {piece.shape.rows()};
   }
   flat_size_ += aligned(spec.shape.numel());
@@ -49,14 +51,19 @@ void ParamStore::allocate() {
 }
 
 void ParamStore::initialise(std::uint64_t seed) {
-  for_each_piece([&](const Piece& piece, ModelParam& p) {
+  for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
     float* to = p.value.as<float>() + piece.offset;
     const std::int64_t n = piece.shape.numel();
     if (p.spec.fill) return p.spec.fill(to);
     switch (p.spec.init) {
-      case Init::kOnes: std::fill_n(to, n, 1.0F); return;
-      case Init::kZeros: std::fill_n(to, n, 0.0F); return;
-      case Init::kNormal: break;
+      case Init::kOnes:
+        std::fill_n(to, n, 1.0F);
+        return;
+      case Init::kZeros:
+        std::fill_n(to, n, 0.0F);
+        return;
+      case Init::kNormal:
+        break;
     }
     const Rng rng(seed, Purpose::kInit, hash_bytes(piece.name.data(), piece.name.size(), 0));
     for_chunks(n, [&](Range r) {
@@ -80,9 +87,9 @@ std::int64_t ParamStore::count() const {
   return n;
 }
 
-void ParamStore::for_each_piece(const std::function<void(const Piece&, ModelParam&)>& fn) {
+void ParamStore::for_each_piece(const std::function<void(const ParamPiece&, ModelParam&)>& fn) {
   for (ModelParam& p : params_) {
-    for (const Piece& piece : p.pieces) fn(piece, p);
+    for (const ParamPiece& piece : p.pieces) fn(piece, p);
   }
 }
 

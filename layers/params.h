@@ -13,7 +13,7 @@ namespace shoal {
 
 // A published tensor inside a parameter: most parameters are one piece; the experts of a layer lie
 // together in one parameter and are many.
-struct Piece {
+struct ParamPiece {
   std::string name;     // DeepSeek's: layers.3.attn.wq_a.weight
   std::int64_t offset;  // in floats, from the start of the parameter
   Shape shape;
@@ -30,13 +30,13 @@ struct ParamSpec {
   bool decay = true;
   Init init = Init::kNormal;
   double std = 0.0;
-  std::vector<Piece> pieces = {};                  // empty: one piece, the whole
-  std::vector<std::int64_t> row_blocks = {};       // of that one piece; empty: one block
-  std::function<void(float*)> fill = nullptr;      // instead of init
+  std::vector<ParamPiece> pieces = {};         // empty: one piece, the whole
+  std::vector<std::int64_t> row_blocks = {};   // of that one piece; empty: one block
+  std::function<void(float*)> fill = nullptr;  // instead of init
 };
 
 struct ModelParam : Param {
-  std::vector<Piece> pieces;
+  std::vector<ParamPiece> pieces;
   std::int64_t offset = 0;  // in floats, in the flat buffers
   ParamSpec spec;
 };
@@ -74,7 +74,7 @@ class ParamStore {
     return {reinterpret_cast<float*>(value_pages_.data()), static_cast<std::size_t>(flat_size_)};
   }
   // Each published tensor: fn(piece, parameter).
-  void for_each_piece(const std::function<void(const Piece&, ModelParam&)>& fn);
+  void for_each_piece(const std::function<void(const ParamPiece&, ModelParam&)>& fn);
 
  private:
   std::deque<ModelParam> params_;

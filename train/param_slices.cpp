@@ -5,7 +5,7 @@ namespace shoal {
 std::vector<ParamSlice> slices_of(const ParamStore& store) {
   std::vector<ParamSlice> slices;
   for (const ModelParam& p : store.params()) {
-    for (const Piece& piece : p.pieces) {
+    for (const ParamPiece& piece : p.pieces) {
       ParamSlice slice;
       slice.name = piece.name;
       slice.offset = p.offset + piece.offset;

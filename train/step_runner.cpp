@@ -106,8 +106,8 @@ void StepRunner::update_router_biases() {
     for (std::size_t e = 0; e < load.size(); ++e) {
       // mean - load in whole numbers, times the number of experts
       const std::int64_t gap = total - load[e] * static_cast<std::int64_t>(load.size());
-      bias->value.as<float>()[e] +=
-          static_cast<float>(options_.router_bias_speed) * static_cast<float>((gap > 0) - (gap < 0));
+      bias->value.as<float>()[e] += static_cast<float>(options_.router_bias_speed) *
+                                    static_cast<float>((gap > 0) - (gap < 0));
     }
   }
 }

@@ -30,7 +30,7 @@ struct StepCounts {
 StepCounts count(std::span<const Batch> batches);
 
 struct StepOutcome {
-  bool finished = false;               // false: given up between micro-batches, nothing changed
+  bool finished = false;                // false: given up between micro-batches, nothing changed
   double ce = 0, mtp = 0, balance = 0;  // weighted: they add up to loss
   double loss = 0;
   double mtp_mean = 0;  // without its weight

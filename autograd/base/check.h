@@ -42,17 +42,17 @@ template <class... Detail>
 template <class... Detail>
 [[noreturn]] void check_failed(const char* file, int line, const char* expr,
                                const Detail&... detail) {
-  throw Error(concat(file, ':', line, ": check failed: ", expr,
-                     sizeof...(Detail) > 0 ? ": " : "", detail...));
+  throw Error(concat(file, ':', line, ": check failed: ", expr, sizeof...(Detail) > 0 ? ": " : "",
+                     detail...));
 }
 
 }  // namespace shoal
 
 // Caller's mistake; always on, once per op. Never inside a parallel region: no exception may
 // leave one.
-#define CHECK(cond, ...)                                                             \
-  do {                                                                               \
-    if (!(cond)) [[unlikely]]                                                        \
+#define CHECK(cond, ...)                                                           \
+  do {                                                                             \
+    if (!(cond)) [[unlikely]]                                                      \
       ::shoal::check_failed(__FILE__, __LINE__, #cond __VA_OPT__(, ) __VA_ARGS__); \
   } while (0)
 

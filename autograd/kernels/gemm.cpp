@@ -61,8 +61,8 @@ void run_task(const Gemm& g, const Cut& cut, Index task) {
   }
   const Index depth = std::min(g.K, kDepth);
   const Index width = (n1 - n0 + 31) / 32 * 32;
-  auto* packed_b = static_cast<float*>(thread_scratch(
-      0, static_cast<std::size_t>(depth * (width + kMaxRows)) * sizeof(float) + 64));
+  auto* packed_b = static_cast<float*>(
+      thread_scratch(0, static_cast<std::size_t>(depth * (width + kMaxRows)) * sizeof(float) + 64));
   float* packed_a = packed_b + depth * width;
   if (wide()) {
     multiply_block_wide(g, m0, m1, n0, n1, kDepth, packed_b, packed_a);
@@ -84,18 +84,37 @@ void check(const Gemm& g) {
 
 Gemm gemm_forward(std::int64_t N, std::int64_t O, std::int64_t C, const float* x, const float* w,
                   float* y) {
-  return {.M = N, .N = O, .K = C, .a = x, .a_row = C, .b = w, .b_k = 1, .b_n = C, .c = y,
-          .c_row = O};
+  return {
+      .M = N, .N = O, .K = C, .a = x, .a_row = C, .b = w, .b_k = 1, .b_n = C, .c = y, .c_row = O};
 }
 Gemm gemm_input_grad(std::int64_t N, std::int64_t O, std::int64_t C, const float* dy,
                      const float* w, float* dx, bool add) {
-  return {.M = N, .N = C, .K = O, .a = dy, .a_row = O, .b = w, .b_k = C, .b_n = 1, .c = dx,
-          .c_row = C, .add = add};
+  return {.M = N,
+          .N = C,
+          .K = O,
+          .a = dy,
+          .a_row = O,
+          .b = w,
+          .b_k = C,
+          .b_n = 1,
+          .c = dx,
+          .c_row = C,
+          .add = add};
 }
 Gemm gemm_weight_grad(std::int64_t N, std::int64_t O, std::int64_t C, const float* dy,
                       const float* x, float* dw, bool add) {
-  return {.M = O, .N = C, .K = N, .a = dy, .a_row = 1, .a_k = O, .b = x, .b_k = C, .b_n = 1,
-          .c = dw, .c_row = C, .add = add};
+  return {.M = O,
+          .N = C,
+          .K = N,
+          .a = dy,
+          .a_row = 1,
+          .a_k = O,
+          .b = x,
+          .b_k = C,
+          .b_n = 1,
+          .c = dw,
+          .c_row = C,
+          .add = add};
 }
 
 void gemm(std::span<const Gemm> products) {

@@ -22,9 +22,9 @@ Vec8 sigmoid8(const Vec8& x) { return 1.0F / (1.0F + exp8(-x)); }
 
 template <int n>
 struct Sinkhorn {
-  Vec8 softmax[n][n];                       // P
-  Vec8 m[2 * kMaxIterations][n][n];         // the matrix before each normalisation
-  Vec8 inv[2 * kMaxIterations][n];          // 1 / (sum + eps) of each normalisation
+  Vec8 softmax[n][n];                // P
+  Vec8 m[2 * kMaxIterations][n][n];  // the matrix before each normalisation
+  Vec8 inv[2 * kMaxIterations][n];   // 1 / (sum + eps) of each normalisation
   int steps;
 
   static Vec8 sum(const Vec8 (*m)[n], bool columns, int i) {
@@ -123,10 +123,9 @@ void forward_rows(const MixingShape& shape, std::int64_t rows, const float* u, c
 }
 
 template <int n>
-void backward_rows(const MixingShape& shape, std::int64_t rows, const float* u,
-                   const float* scale, const float* base, const float* dpre, const float* dpost,
-                   const float* dcomb, float* du, float* dscale, float* dbase,
-                   Sinkhorn<n>& work) {
+void backward_rows(const MixingShape& shape, std::int64_t rows, const float* u, const float* scale,
+                   const float* base, const float* dpre, const float* dpost, const float* dcomb,
+                   float* du, float* dscale, float* dbase, Sinkhorn<n>& work) {
   const std::int64_t J = shape.columns();
   const bool raw = shape.kind == Mixing::kHyper;
   // dx = gradient of a u + b at column c, whose factor is scale[which].
@@ -161,8 +160,8 @@ void backward_rows(const MixingShape& shape, std::int64_t rows, const float* u,
 
 }  // namespace
 
-void mixing_forward(const MixingShape& shape, std::int64_t rows, const float* u,
-                    const float* scale, const float* base, float* pre, float* post, float* comb) {
+void mixing_forward(const MixingShape& shape, std::int64_t rows, const float* u, const float* scale,
+                    const float* base, float* pre, float* post, float* comb) {
   DCHECK(shape.iterations <= kMaxIterations);
   const std::int64_t J = shape.columns(), n_hc = shape.streams;
   with_streams(n_hc, [&]<int n>() {

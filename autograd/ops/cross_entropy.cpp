@@ -99,13 +99,11 @@ struct CrossEntropy {
       std::size_t count = 0;
       if (dx[kX]) {
         products[count++] = gemm_input_grad(rows, columns, C, z.data(), s.w.row(v0),
-                                            dx[kX].data() + n0 * C,
-                                            dx[kX].beta != 0.0F || v0 > 0);
+                                            dx[kX].data() + n0 * C, dx[kX].beta != 0.0F || v0 > 0);
       }
       if (dx[kW]) {
         products[count++] = gemm_weight_grad(rows, columns, C, z.data(), s.x.row(n0),
-                                             dx[kW].data() + v0 * C,
-                                             dx[kW].beta != 0.0F || n0 > 0);
+                                             dx[kW].data() + v0 * C, dx[kW].beta != 0.0F || n0 > 0);
       }
       gemm({products.data(), count});
     });

@@ -60,9 +60,8 @@ struct WeightedSum {
   static void backward(Tape&, const Saved& s, Cotangents dy, GradSlots dx) {
     for (std::size_t i = 0; i < s.count; ++i) {
       if (!dx[i]) continue;
-      write_grad(dx[i].data(), dx[i].beta, 1, [&](std::int64_t) {
-        return s.terms[i].weight * *dy[0].as<float>();
-      });
+      write_grad(dx[i].data(), dx[i].beta, 1,
+                 [&](std::int64_t) { return s.terms[i].weight * *dy[0].as<float>(); });
     }
   }
 };

@@ -55,8 +55,8 @@ const RegisterOp kRegistered{kOpInfo<Embedding>};
 }  // namespace
 
 Tensor embedding(Tape& tape, Tensor table, Tensor tokens, std::int64_t streams) {
-  CHECK(table.shape.rank == 2 && tokens.dtype == DType::kI32 && streams >= 1,
-        "embedding: table ", table.shape, ", tokens ", tokens.shape);
+  CHECK(table.shape.rank == 2 && tokens.dtype == DType::kI32 && streams >= 1, "embedding: table ",
+        table.shape, ", tokens ", tokens.shape);
   Tensor y = tape.alloc({tokens.shape.numel(), streams, table.shape.cols()});
   tape.apply<Embedding>({table, tokens, streams}, {table}, {&y});
   return y;

@@ -196,9 +196,9 @@ struct Experts {
         const std::int32_t* token = s.token.as<std::int32_t>() + s.begin(e);
         p[0] = p[1] = Gemm{.c_row = 1};
         if (dx[kW2]) {
-          p[0] = gemm_weight_grad(s.rows_of(e), C, F, dy[0].as<float>(),
-                                  act.data() + s.begin(e) * F, dx[kW2].data() + e * C * F,
-                                  dx[kW2].beta != 0.0F);
+          p[0] =
+              gemm_weight_grad(s.rows_of(e), C, F, dy[0].as<float>(), act.data() + s.begin(e) * F,
+                               dx[kW2].data() + e * C * F, dx[kW2].beta != 0.0F);
           p[0].a_ks = token;
         }
         if (dx[kW13]) {
@@ -213,8 +213,8 @@ struct Experts {
       const auto grouped = tape.scratch<float>(R * C);
       gemm_each(tape, s, 1, [&](std::int64_t e, Gemm* p) {
         *p = gemm_input_grad(s.rows_of(e), 2 * F, C, dhidden.data() + s.begin(e) * 2 * F,
-                             s.w13.as<float>() + e * 2 * F * C,
-                             grouped.data() + s.begin(e) * C, false);
+                             s.w13.as<float>() + e * 2 * F * C, grouped.data() + s.begin(e) * C,
+                             false);
       });
       combine(s, grouped.data(), dx[kX].data(), dx[kX].beta);
     }
@@ -234,11 +234,10 @@ Tensor experts(Tape& tape, Tensor x, Tensor gates, Tensor experts, Tensor w13, T
         "experts: gates ", gates.shape, " for x ", x.shape, " and ", G, " experts");
   const std::int64_t slots = (gates ? gates.shape.cols() : 0) + (shared ? 1 : 0), R = N * slots;
   Tensor y = tape.alloc(x.shape);
-  tape.apply<Experts>(
-      {x, gates, experts, w13, w2, tape.alloc({R, 2 * F}), tape.alloc({R}, DType::kI32),
-       tape.alloc({N, slots}, DType::kI32), tape.alloc({G + 1}, DType::kI32), clamped, limit,
-       shared},
-      {x, gates, w13, w2}, {&y});
+  tape.apply<Experts>({x, gates, experts, w13, w2, tape.alloc({R, 2 * F}),
+                       tape.alloc({R}, DType::kI32), tape.alloc({N, slots}, DType::kI32),
+                       tape.alloc({G + 1}, DType::kI32), clamped, limit, shared},
+                      {x, gates, w13, w2}, {&y});
   return y;
 }
 

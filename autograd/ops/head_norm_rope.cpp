@@ -88,8 +88,8 @@ const RegisterOp kRegistered{kOpInfo<HeadNormRope>};
 
 Tensor head_norm_rope(Tape& tape, Tensor x, Tensor gain, std::int64_t head_dim, RopeTable rope,
                       Tensor position, float eps) {
-  CHECK(x.shape.cols() % head_dim == 0 && 2 * rope.pairs <= head_dim, "head_norm_rope: x ",
-        x.shape, " does not fit heads of ", head_dim, " with ", rope.pairs, " rotary pairs");
+  CHECK(x.shape.cols() % head_dim == 0 && 2 * rope.pairs <= head_dim, "head_norm_rope: x ", x.shape,
+        " does not fit heads of ", head_dim, " with ", rope.pairs, " rotary pairs");
   CHECK(!gain || gain.shape == Shape{head_dim}, "head_norm_rope: gain ", gain.shape, " needs [",
         head_dim, ']');
   CHECK(position.shape.numel() == x.shape.rows(), "head_norm_rope: position ", position.shape,

@@ -204,9 +204,8 @@ struct HcExpand {
                    [=](std::int64_t k) { return dot(g + k * C, out, C); });
       }
       if (dx[kComb]) {
-        write_grad(dx[kComb].data() + i * n * n, dx[kComb].beta, n * n, [=](std::int64_t jk) {
-          return dot(x + jk / n * C, g + jk % n * C, C);
-        });
+        write_grad(dx[kComb].data() + i * n * n, dx[kComb].beta, n * n,
+                   [=](std::int64_t jk) { return dot(x + jk / n * C, g + jk % n * C, C); });
       }
     }
   }
@@ -216,7 +215,6 @@ struct HcExpand {
       with_streams(s.n(), [&]<int n>() { backward_rows<n>(s, rows, dy[0].as<float>(), dx); });
     });
   }
-
 };
 const RegisterOp kExpandRegistered{kOpInfo<HcExpand>};
 
@@ -229,14 +227,14 @@ StreamMix hc_collapse(Tape& tape, Tensor x, Tensor fn, Tensor base, Tensor scale
         "hc_collapse: x ", x.shape, " for ", shape.streams, " streams (1 to ", kMaxStreams, ")");
   const std::int64_t N = x.shape[0], n = x.shape[1], C = x.shape[2], J = shape.columns();
   const bool head = shape.kind == Mixing::kHead;
-  CHECK((fn.shape == Shape{J, n * C} && base.shape == Shape{J} &&
-         scale.shape == Shape{head ? 1 : 3}),
-        "hc_collapse: fn ", fn.shape, ", base ", base.shape, ", scale ", scale.shape, " for x ",
-        x.shape);
+  CHECK(
+      (fn.shape == Shape{J, n * C} && base.shape == Shape{J} && scale.shape == Shape{head ? 1 : 3}),
+      "hc_collapse: fn ", fn.shape, ", base ", base.shape, ", scale ", scale.shape, " for x ",
+      x.shape);
   CHECK(shape.iterations >= 1 && shape.iterations <= 64, "hc_collapse: 1 to 64 iterations");
   StreamMix mix{tape.alloc({N, C}), {}, {}};
-  const HcCollapse::Saved saved{x,     fn,       base, scale, tape.alloc({N, J}), tape.alloc({N}),
-                                tape.alloc({N, n}), shape, norm_eps};
+  const HcCollapse::Saved saved{
+      x, fn, base, scale, tape.alloc({N, J}), tape.alloc({N}), tape.alloc({N, n}), shape, norm_eps};
   if (head) {
     tape.apply<HcCollapse>(saved, {x, fn, base, scale}, {&mix.read});
   } else {

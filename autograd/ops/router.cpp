@@ -56,11 +56,11 @@ struct Router {
   static constexpr std::string_view kName = "router";
   enum Output { kGates, kBalance };
   struct Saved {
-    Tensor logits, bias;            // bias null: chosen by table
-    Tensor table, tokens, valid;    // i32
-    Tensor experts;                 // [N, K] i32, written by forward
-    Tensor scores;                  // [N, E]
-    Tensor f;                       // [B, E] f_i / T of each sequence; null without balance
+    Tensor logits, bias;          // bias null: chosen by table
+    Tensor table, tokens, valid;  // i32
+    Tensor experts;               // [N, K] i32, written by forward
+    Tensor scores;                // [N, E]
+    Tensor f;                     // [B, E] f_i / T of each sequence; null without balance
     Routing routing;
     std::int64_t B;
     std::int64_t N() const { return logits.shape.rows(); }
@@ -109,8 +109,8 @@ struct Router {
     if (!s.f) return;
     const auto losses = tape.scratch<float>(s.B);
     for_tasks(s.B, [&](std::int64_t b) {
-      auto* share = static_cast<double*>(
-          thread_scratch(1, static_cast<std::size_t>(2 * E) * sizeof(double)));
+      auto* share =
+          static_cast<double*>(thread_scratch(1, static_cast<std::size_t>(2 * E) * sizeof(double)));
       double* count = share + E;
       std::fill_n(share, 2 * E, 0.0);
       double rows = 0.0;
@@ -146,8 +146,8 @@ struct Router {
     if (!dx[0]) return;
     const bool balance = s.f && dy.size() > kBalance && dy[kBalance];
     for_chunks(N, [&](Range rows) {
-      auto* ds = static_cast<float*>(
-          thread_scratch(1, static_cast<std::size_t>(E) * sizeof(float)));
+      auto* ds =
+          static_cast<float*>(thread_scratch(1, static_cast<std::size_t>(E) * sizeof(float)));
       for (std::int64_t n = rows.begin; n < rows.end; ++n) {
         const float* score = s.scores.row(n);
         std::fill_n(ds, E, 0.0F);
@@ -160,9 +160,8 @@ struct Router {
             carry += dg[k] * score[chosen[k]];
           }
           for (std::int64_t k = 0; k < K; ++k) {
-            ds[chosen[k]] = s.routing.normalise
-                                ? s.routing.scale * (dg[k] - carry / total) / total
-                                : s.routing.scale * dg[k];
+            ds[chosen[k]] = s.routing.normalise ? s.routing.scale * (dg[k] - carry / total) / total
+                                                : s.routing.scale * dg[k];
           }
         }
         if (balance && s.valid.as<std::int32_t>()[n] != 0) {
@@ -191,8 +190,16 @@ Routed route(Tape& tape, Tensor logits, Tensor bias, Tensor valid, std::int64_t 
             valid.shape.numel() == N,
         "route: logits ", logits.shape, ", bias ", bias.shape, ", K = ", K, ", B = ", B);
   Routed out{tape.alloc({N, K}), tape.alloc({N, K}, DType::kI32), tape.alloc({1})};
-  tape.apply<Router>({logits, bias, {}, {}, valid, out.experts, tape.alloc({N, E}),
-                      tape.alloc({B, E}), routing, B},
+  tape.apply<Router>({logits,
+                      bias,
+                      {},
+                      {},
+                      valid,
+                      out.experts,
+                      tape.alloc({N, E}),
+                      tape.alloc({B, E}),
+                      routing,
+                      B},
                      {logits}, {&out.gates, &out.balance});
   return out;
 }

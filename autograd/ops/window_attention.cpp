@@ -45,8 +45,7 @@ struct WindowAttention {
 
   // scores[(n,h), j] = a[n,h] . kv[k0 + j]
   static void multiply_keys(const Saved& s, const Block& b, const float* a, float* scores) {
-    gemm_on_this_thread(
-        gemm_forward(b.rows, b.keys, s.D(), a, s.kv.row(b.k0), scores));
+    gemm_on_this_thread(gemm_forward(b.rows, b.keys, s.D(), a, s.kv.row(b.k0), scores));
   }
   static void multiply_values(const Saved& s, const Block& b, const float* weights, float* out,
                               bool accumulate) {
@@ -102,8 +101,8 @@ struct WindowAttention {
     const auto dsink = tape.scratch<float>(s.blocks() * H);
     for_tasks(s.blocks(), [&](std::int64_t i) {
       const Block b(s, i);
-      auto* p = static_cast<float*>(thread_scratch(
-          1, static_cast<std::size_t>(b.rows * (2 * b.keys + D)) * sizeof(float)));
+      auto* p = static_cast<float*>(
+          thread_scratch(1, static_cast<std::size_t>(b.rows * (2 * b.keys + D)) * sizeof(float)));
       float* dz = p + b.rows * b.keys;
       float* turned = dz + b.rows * b.keys;
       float* dsink_h = dsink.data() + i * H;
@@ -175,8 +174,8 @@ const RegisterOp kRegistered{kOpInfo<WindowAttention>};
 
 }  // namespace
 
-Tensor window_attention(Tape& tape, Tensor q, Tensor kv, Tensor sink, Tensor first,
-                        Tensor position, RopeTable rope, std::int64_t window) {
+Tensor window_attention(Tape& tape, Tensor q, Tensor kv, Tensor sink, Tensor first, Tensor position,
+                        RopeTable rope, std::int64_t window) {
   const std::int64_t N = kv.shape.rows(), D = kv.shape.cols(), H = sink.shape.numel();
   CHECK(q.shape.rows() == N && q.shape.cols() == H * D, "window_attention: q ", q.shape,
         " does not fit kv ", kv.shape, " and ", H, " heads");

@@ -15,8 +15,7 @@ void fill_balanced_table(std::span<const std::int64_t> counts, std::int64_t V, s
   const Rng rng(seed, Purpose::kHashTable, static_cast<std::uint64_t>(layer));
   const auto weight = [&](std::int64_t v) {
     // A token that the corpus lacks may still be met later: it counts a little.
-    return counts.empty() ? 1.0
-                          : static_cast<double>(counts[static_cast<std::size_t>(v)]) + 1e-3;
+    return counts.empty() ? 1.0 : static_cast<double>(counts[static_cast<std::size_t>(v)]) + 1e-3;
   };
   std::vector<std::int64_t> tokens(static_cast<std::size_t>(V));
   std::iota(tokens.begin(), tokens.end(), 0);

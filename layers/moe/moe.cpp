@@ -9,9 +9,12 @@ namespace {
 
 RouterFunction score_of(RouterScore score) {
   switch (score) {
-    case RouterScore::kSigmoid: return RouterFunction::kSigmoid;
-    case RouterScore::kSoftmax: return RouterFunction::kSoftmax;
-    default: return RouterFunction::kSqrtSoftplus;
+    case RouterScore::kSigmoid:
+      return RouterFunction::kSigmoid;
+    case RouterScore::kSoftmax:
+      return RouterFunction::kSoftmax;
+    default:
+      return RouterFunction::kSqrtSoftplus;
   }
 }
 
@@ -35,10 +38,11 @@ MoeLayer::MoeLayer(ParamStore& store, const std::string& prefix, const ModelConf
   // All experts of a layer lie together, the shared one last, so that one grouped product serves
   // them; their published names are kept as pieces.
   const std::int64_t G = dense ? 1 : E + config.n_shared_experts;
-  std::vector<Piece> up, down;
+  std::vector<ParamPiece> up, down;
   for (std::int64_t e = 0; e < G; ++e) {
-    const std::string name =
-        prefix + (dense ? "" : e == E ? "shared_experts." : "experts." + std::to_string(e) + ".");
+    const std::string name = prefix + (dense    ? ""
+                                       : e == E ? "shared_experts."
+                                                : "experts." + std::to_string(e) + ".");
     up.push_back({name + "w1.weight", e * 2 * F_ * C, {F_, C}, {}});
     up.push_back({name + "w3.weight", (e * 2 + 1) * F_ * C, {F_, C}, {}});
     down.push_back({name + "w2.weight", e * C * F_, {C, F_}, {}});
@@ -59,13 +63,11 @@ MoeLayer::Result MoeLayer::forward(Tape& tape, Tensor x_NC, Tensor tokens,
     return {experts(tape, x_NC, {}, {}, w13_->value, w2_->value, true, limit, clamped), {}};
   }
   const Routing routing{score_of(config_.scoring_func), config_.num_experts_per_tok,
-                        static_cast<float>(config_.routed_scaling_factor),
-                        config_.norm_topk_prob};
+                        static_cast<float>(config_.routed_scaling_factor), config_.norm_topk_prob};
   const Tensor logits = linear(tape, x_NC, gate_->value);
-  const Routed routed =
-      kind_ == FeedForwardKind::kHashMoe
-          ? route_by_table(tape, logits, table_->value, tokens, routing)
-          : route(tape, logits, bias_->value, batch.valid, batch.B, routing);
+  const Routed routed = kind_ == FeedForwardKind::kHashMoe
+                            ? route_by_table(tape, logits, table_->value, tokens, routing)
+                            : route(tape, logits, bias_->value, batch.valid, batch.B, routing);
   if (stats != nullptr && !tape.is_replaying() && !parallel_is_off()) {
     const auto* chosen = routed.experts.as<std::int32_t>();
     const std::int64_t K = routing.experts_per_token;

@@ -35,7 +35,11 @@ class MoeLayer {
   bool has_balance() const { return kind_ == FeedForwardKind::kMoe; }
   ModelBuffer* bias() const { return bias_; }    // learned routing
   ModelBuffer* table() const { return table_; }  // hash routing
-  std::int64_t hidden() const { return F_; }
+  // Pairs (gate, up) that a row sends through the SwiGLU clamp.
+  std::int64_t inputs_per_row() const {
+    const bool dense = kind_ == FeedForwardKind::kDense;
+    return F_ * (dense ? 1 : config_.num_experts_per_tok + config_.n_shared_experts);
+  }
 
  private:
   const ModelConfig& config_;

@@ -33,11 +33,11 @@ Mixer add_mixer(ParamStore& store, const std::string& name, const ModelConfig& c
   const bool head = shape.kind == Mixing::kHead;
   const auto scale = static_cast<float>(config.init.hc_scale);
   Mixer m{};
-  m.fn = &store.add({.name = name + "_fn",
-                     .shape = {J, n * config.hidden_size},
-                     .std = config.init.hc_std,
-                     .row_blocks = head ? std::vector<std::int64_t>{n}
-                                        : std::vector<std::int64_t>{n, n, n * n}});
+  m.fn = &store.add(
+      {.name = name + "_fn",
+       .shape = {J, n * config.hidden_size},
+       .std = config.init.hc_std,
+       .row_blocks = head ? std::vector<std::int64_t>{n} : std::vector<std::int64_t>{n, n, n * n}});
   m.base = &store.add({.name = name + "_base",
                        .shape = {J},
                        .matrix = false,
@@ -46,12 +46,11 @@ Mixer add_mixer(ParamStore& store, const std::string& name, const ModelConfig& c
                          fill_base(shape, diagonal, b);
                        }});
   const std::int64_t scales = head ? 1 : 3;
-  m.scale = &store.add(
-      {.name = name + "_scale",
-       .shape = {scales},
-       .matrix = false,
-       .decay = false,
-       .fill = [scales, scale](float* a) { std::fill_n(a, scales, scale); }});
+  m.scale = &store.add({.name = name + "_scale",
+                        .shape = {scales},
+                        .matrix = false,
+                        .decay = false,
+                        .fill = [scales, scale](float* a) { std::fill_n(a, scales, scale); }});
   return m;
 }
 

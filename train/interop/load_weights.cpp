@@ -16,7 +16,7 @@ struct Target {
 
 std::map<std::string, Target> targets_of(Model& model) {
   std::map<std::string, Target> targets;
-  model.store().for_each_piece([&](const Piece& piece, ModelParam& p) {
+  model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
     targets[piece.name] = {piece.shape, p.value.as<float>() + piece.offset, nullptr};
   });
   for (ModelBuffer& b : model.store().buffers()) {

@@ -73,9 +73,9 @@ class Runner {
     for (std::size_t i = 0; i < steps; ++i) {
       const Batch batch = batch_of(
           want_.steps_tokens->values.data() + static_cast<std::int64_t>(i) * B * (T + 1), B, T);
-      parts.push_back(parts_of(runner_->step(std::span<const Batch>(&batch, 1), loss(),
-                                             static_cast<std::int64_t>(i) + 1,
-                                             want_.optimizer->lr)));
+      parts.push_back(
+          parts_of(runner_->step(std::span<const Batch>(&batch, 1), loss(),
+                                 static_cast<std::int64_t>(i) + 1, want_.optimizer->lr)));
     }
     return parts;
   }
@@ -121,8 +121,7 @@ ParityRun run_parity(const std::string& folder) {
   run.want = std::make_unique<ParityCase>(load_parity_case(folder));
   const ParityCase& want = *run.want;
   run.comparison = std::make_unique<ParityComparison>(want);
-  ModelConfig config =
-      model_from_json(want.config, folder + "/config.json", nullptr);
+  ModelConfig config = model_from_json(want.config, folder + "/config.json", nullptr);
   config.finish(folder + "/config.json");
   if (want.tokens) {
     const Batch batch =

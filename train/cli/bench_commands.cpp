@@ -1,0 +1,117 @@
+// bench step, bench peak.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iomanip>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "autograd/base/memory.h"
+#include "autograd/kernels/blas.h"
+#include "autograd/kernels/peak.h"
+#include "layers/flops.h"
+#include "train/cli/commands.h"
+#include "train/config/load_config.h"
+#include "train/memory_estimate.h"
+#include "train/metrics/records.h"
+#include "train/step_runner.h"
+#include "train/trainer.h"
+
+namespace shoal {
+namespace {
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+}
+
+}  // namespace
+
+int bench_step_command(const BenchArguments& args) {
+  const RunConfig config = load_config(args.config, args.overrides, {.needs_data = false});
+  require_openmp_blas();
+  const std::int64_t T = config.data.sequence_length, B = config.train.micro_batch;
+  const std::int64_t micro_batches = config.train.batch_tokens / T / B;
+  Model model(config.model);
+  model.allocate();
+  const MemoryEstimate memory = estimate_memory(model, config, micro_batches);
+  require_memory(memory, config);
+  const double peak_before = measure_matmul_peak_gflops();
+
+  Tape tape;
+  StepRunner runner(model, tape, step_options(config, micro_batches));
+  tape.populate(memory.tape);
+  model.initialise(config.run.seed, {});
+  const ModelFlops flops = count_flops(config.model);
+  std::vector<Batch> batches(static_cast<std::size_t>(micro_batches));
+  std::vector<double> seconds, faults, losses, norms, ce, mtp, balance;
+  double step_work = 0.0;
+  for (std::int64_t step = 1; step <= args.warmup + args.steps; ++step) {
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      batches[i] =
+          shape_batch(B, T, config.model.vocab_size, static_cast<std::uint64_t>(step) * 4096 + i);
+    }
+    const long faults_before = page_faults();
+    const auto begin = std::chrono::steady_clock::now();
+    const StepOutcome out = runner.step(batches, {config.loss.mtp, config.loss.balance, false},
+                                        step, config.optim.lr * 1e-3);
+    const double time =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (!out.updated) reject(Failure::kNumbers, "bench: step ", step, " is not finite");
+    if (step <= args.warmup) continue;
+    seconds.push_back(time);
+    faults.push_back(static_cast<double>(page_faults() - faults_before));
+    losses.push_back(out.loss);
+    norms.push_back(out.grads.norm);
+    ce.push_back(out.ce);
+    mtp.push_back(out.mtp);
+    balance.push_back(out.balance);
+    step_work = 0.0;
+    for (const Batch& batch : batches) step_work += step_flops(config.model, flops, batch);
+  }
+  const double peak = std::max(peak_before, measure_matmul_peak_gflops());
+  const double time = median(seconds);
+  const auto tokens = static_cast<double>(config.train.batch_tokens);
+  Json json;
+  json["step"] = args.warmup + args.steps;
+  json["tokens"] = config.train.batch_tokens;
+  json["loss"] = median(losses);
+  json["ce"] = median(ce);
+  json["mtp"] = median(mtp);
+  json["balance"] = median(balance);
+  json["index_kl"] = 0.0;
+  json["lr"] = config.optim.lr * 1e-3;
+  json["grad_norm"] = median(norms);
+  json["step_seconds"] = time;
+  json["tokens_per_second"] = tokens / time;
+  json["matmul_peak_share"] = step_work / time / (peak * 1e9);
+  json["peak_gflops"] = peak;
+  json["threads"] = thread_count();
+  json["page_faults_per_step"] = median(faults);
+  json["arena_bytes"] = memory.tape.bytes();
+  json["parameters"] = model.store().count();
+  json["flops_per_token"] = step_work / tokens;
+  if (args.json) {
+    std::cout << line_of(json) << '\n';
+    return 0;
+  }
+  for (const auto& [key, value] : json.items()) {
+    std::cout << std::left << std::setw(22) << key << value.dump() << '\n';
+  }
+  return 0;
+}
+
+int bench_peak_command(bool json) {
+  require_openmp_blas();
+  const double peak = measure_matmul_peak_gflops();
+  if (json) {
+    std::cout << line_of(Json{{"peak_gflops", peak}, {"threads", thread_count()}}) << '\n';
+  } else {
+    std::cout << peak << " GFLOP/s on " << thread_count() << " threads (" << blas_description()
+              << ")\n";
+  }
+  return 0;
+}
+
+}  // namespace shoal

@@ -1,0 +1,240 @@
+#include "train/cli/cli.h"
+
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+#include <new>
+
+#include "autograd/base/check.h"
+#include "autograd/base/memory.h"
+#include "autograd/base/parallel.h"
+#include "train/cli/commands.h"
+#include "train/config/suggest.h"
+#include "train/metrics/console.h"
+#include "train/metrics/log_setup.h"
+#include "train/metrics/printable.h"
+#include "train/version.h"
+
+namespace shoal {
+namespace {
+
+constexpr int kUsageCode = static_cast<int>(Failure::kUsage);
+
+struct Options {
+  TrainArguments train;
+  ResumeArguments resume;
+  EvalArguments eval;
+  GenerateArguments generate;
+  PrepareArguments prepare;
+  ConfigArguments show;
+  BenchArguments bench;
+  std::string path, other;
+  std::vector<std::string> cases;
+  bool json = false, markdown = false;
+};
+
+CLI::App* command(CLI::App& parent, const std::string& name, const std::string& what,
+                  const std::string& example) {
+  CLI::App* app = parent.add_subcommand(name, what);
+  app->footer("Example:\n  " + example);
+  return app;
+}
+
+void add_overrides(CLI::App* app, std::vector<std::string>& overrides) {
+  app->add_option("overrides", overrides,
+                  "settings as key=value, such as optim.lr=3e-4 or model.hc_mult=2")
+      ->type_name("key=value");
+}
+void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "print one JSON object"); }
+
+// Declares every subcommand; `code` receives the result of the one that runs.
+void declare(CLI::App& app, Options& o, int& code) {
+  CLI::App* c = command(app, "train", "train a new run from a configuration",
+                        "shoal train configs/replicas/tiny.yaml optim.lr=2e-3 run.dir=/tmp/try");
+  c->add_option("config", o.train.config, "a YAML file")->required()->type_name("CONFIG.yaml");
+  add_overrides(c, o.train.overrides);
+  c->add_flag("--dry-run", o.train.dry_run,
+              "only check, and print sizes, memory and the ops of a step");
+  c->callback([&] { code = train_command(o.train); });
+
+  c = command(app, "resume", "go on from a run's newest checkpoint that verifies",
+              "shoal resume runs/tiny");
+  c->add_option("run", o.resume.run, "a run's folder")->required()->type_name("RUN");
+  add_overrides(c, o.resume.overrides);
+  c->add_option("--fork", o.resume.fork,
+                "go on in a new run instead; settings that change the numbers are allowed then")
+      ->type_name("NEW_RUN");
+  c->callback([&] { code = resume_command(o.resume); });
+
+  c = command(app, "eval", "loss and bits per byte on the validation data",
+              "shoal eval runs/tiny --json");
+  c->add_option("run", o.eval.run, "a run or one of its checkpoints")->required()->type_name("RUN");
+  add_overrides(c, o.eval.overrides);
+  add_json(c, o.eval.json);
+  c->callback([&] { code = eval_command(o.eval); });
+
+  c = command(app, "generate", "continue a prompt",
+              "shoal generate runs/tiny --prompt \"In the beginning \" --tokens 300");
+  c->add_option("run", o.generate.run, "a run or one of its checkpoints")
+      ->required()
+      ->type_name("RUN");
+  c->add_option("--prompt", o.generate.prompt, "text to continue")->required()->type_name("TEXT");
+  c->add_option("--tokens", o.generate.tokens, "at most this many")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  c->add_option("--temperature", o.generate.temperature, "0: always the likeliest")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 100.0));
+  c->add_option("--top-p", o.generate.top_p, "keep the likeliest tokens up to this probability")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-9, 1.0));
+  c->add_option("--seed", o.generate.seed, "another seed, another text")->capture_default_str();
+  add_json(c, o.generate.json);
+  c->callback([&] { code = generate_command(o.generate); });
+
+  c = command(app, "prepare", "tokenize text into one file that loads at once",
+              "shoal prepare kjv.tokens corpora/kjv.txt");
+  c->add_option("out", o.prepare.out, "the file to write")->required()->type_name("OUT.tokens");
+  c->add_option("inputs", o.prepare.inputs, "text, .jsonl, .tokens or folders of them")
+      ->required()
+      ->type_name("INPUT");
+  c->add_option("--tokenizer", o.prepare.tokenizer, "how text becomes ids")->capture_default_str();
+  c->add_option("--seed", o.prepare.seed, "shuffles the documents")->capture_default_str();
+  c->callback([&] { code = prepare_command(o.prepare); });
+
+  c = command(app, "report", "write a run's report.html again", "shoal report runs/tiny");
+  c->add_option("run", o.path, "a run's folder")->required()->type_name("RUN");
+  c->callback([&] { code = report_command(o.path); });
+
+  c = command(app, "inspect", "what a checkpoint, token file or model folder holds",
+              "shoal inspect runs/tiny/checkpoints/step-00000100");
+  c->add_option("path", o.path, "what to look into")->required()->type_name("PATH");
+  add_json(c, o.json);
+  c->callback([&] { code = inspect_command(o.path, o.json); });
+
+  c = command(app, "verify", "check a checkpoint, run, token file or model folder",
+              "shoal verify runs/tiny");
+  c->add_option("path", o.path, "what to check")->required()->type_name("PATH");
+  add_json(c, o.json);
+  c->callback([&] { code = verify_command(o.path, o.json); });
+
+  c = command(app, "parity", "compare with an independent implementation's numbers",
+              "shoal parity tests/golden/window");
+  c->add_option("cases", o.cases, "folders of golden numbers")->required()->type_name("CASE");
+  add_json(c, o.json);
+  c->callback([&] { code = parity_command(o.cases, o.json); });
+
+  CLI::App* config = command(app, "config", "show, document or compare configurations",
+                             "shoal config show configs/replicas/tiny.yaml optim.lr=1e-3");
+  config->require_subcommand(1);
+  c = command(*config, "show", "the complete configuration, and where each value comes from",
+              "shoal config show configs/replicas/tiny.yaml optim.lr=1e-3");
+  c->add_option("config", o.show.config, "a YAML file")->required()->type_name("CONFIG.yaml");
+  add_overrides(c, o.show.overrides);
+  add_json(c, o.show.json);
+  c->callback([&] { code = config_show_command(o.show); });
+  c = command(*config, "schema", "every key, its default and its meaning",
+              "shoal config schema --json > schema.json");
+  add_json(c, o.json);
+  c->add_flag("--markdown", o.markdown, "print a table in markdown");
+  c->callback([&] { code = config_schema_command(o.json, o.markdown); });
+  c = command(*config, "diff", "the keys in which two configurations differ",
+              "shoal config diff configs/replicas/tiny.yaml configs/replicas/small.yaml");
+  c->add_option("a", o.path, "a YAML file")->required()->type_name("A.yaml");
+  c->add_option("b", o.other, "another one")->required()->type_name("B.yaml");
+  add_json(c, o.json);
+  c->callback([&] { code = config_diff_command(o.path, o.other, o.json); });
+
+  CLI::App* bench = command(app, "bench", "measure speed",
+                            "shoal bench step "
+                            "configs/replicas/base.yaml optim.matrices=adamw --json");
+  bench->require_subcommand(1);
+  c = command(*bench, "step", "time training steps on random tokens",
+              "shoal bench step configs/replicas/base.yaml optim.matrices=adamw --json");
+  c->add_option("config", o.bench.config, "a YAML file")->required()->type_name("CONFIG.yaml");
+  add_overrides(c, o.bench.overrides);
+  c->add_option("--steps", o.bench.steps, "timed steps")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  c->add_option("--warmup", o.bench.warmup, "steps before them")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000000));
+  add_json(c, o.bench.json);
+  c->callback([&] { code = bench_step_command(o.bench); });
+  c = command(*bench, "peak", "what this machine gives at best in matrix products",
+              "shoal bench peak");
+  add_json(c, o.json);
+  c->callback([&] { code = bench_peak_command(o.json); });
+}
+
+// The close names of an unknown command, as a sentence's end.
+std::string suggestion(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with("-")) continue;
+    if (std::find(names.begin(), names.end(), word) != names.end()) return "";
+    const std::optional<std::string> close = suggest(word, names);
+    return close ? "; did you mean '" + *close + "'?" : "";
+  }
+  return "";
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app("Shoal trains small replicas of DeepSeek-V4 on CPUs.", "shoal");
+  app.footer(
+      "Example:\n  shoal train configs/replicas/tiny.yaml\n"
+      "Each command has --help. Exit codes: 0 done, 1 comparison failed, 2 usage or config,\n"
+      "3 bad data or checkpoint, 4 numbers went bad, 5 disk, 75 stopped after saving.");
+  app.set_version_flag("--version", [] { return version_details(); });
+  app.require_subcommand(1);
+  int verbosity = 0, quiet = 0;
+  app.add_flag("-v,--verbose", verbosity, "say more");
+  app.add_flag("-q,--quiet", quiet, "warnings only; -qq: errors only");
+  app.fallthrough();
+  app.parse_complete_callback([&] { set_up_log(std::clamp(verbosity - quiet, -2, 1)); });
+  Options options;
+  int code = 0;
+  declare(app, options, code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& help) {
+    app.exit(help);
+    return 0;
+  } catch (const CLI::Success& done) {
+    return app.exit(done);
+  } catch (const CLI::ParseError& error) {
+    std::cerr << "shoal: " << printable(error.what()) << suggestion(app, argc, argv)
+              << "; see `shoal --help`\n";
+    return kUsageCode;
+  }
+  return code;
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv) {
+  keep_heap_pages();
+  set_threads_from_environment();
+  int code = static_cast<int>(Failure::kInternal);
+  std::string why;
+  try {
+    return parse_and_run(argc, argv);
+  } catch (const Error& error) {
+    code = static_cast<int>(error.why());
+    why = error.what();
+  } catch (const std::bad_alloc&) {
+    code = kUsageCode;
+    why = "out of memory: lower train.micro_batch or data.sequence_length";
+  } catch (const std::exception& error) {
+    why = std::string("internal error: ") + error.what();
+  }
+  Console::standard_error().line("shoal: " + printable_lines(why));
+  log_to_file("error: " + printable_lines(why));
+  return code;
+}
+
+}  // namespace shoal

@@ -1,0 +1,133 @@
+// train and resume.
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+
+#include "autograd/kernels/blas.h"
+#include "autograd/kernels/gemm.h"
+#include "train/cli/commands.h"
+#include "train/config/load_config.h"
+#include "train/config/show_config.h"
+#include "train/metrics/printable.h"
+#include "train/trainer.h"
+
+namespace shoal {
+namespace {
+
+std::string mib(std::size_t bytes) {
+  return concat((bytes + (std::size_t{1} << 19)) >> 20, " MiB");
+}
+
+void say_machine() {
+  require_openmp_blas();
+  spdlog::info("{} threads on {} allowed cores; products with {}; {}", thread_count(),
+               allowed_cores(), gemm_kernel(), blas_description());
+  if (thread_count() > allowed_cores()) {
+    spdlog::warn(
+        "more threads than this process may use cores: set OMP_NUM_THREADS={} (under "
+        "mpirun also --bind-to none or --map-by slot:PE=N)",
+        allowed_cores());
+  }
+}
+
+void say_run(const RunConfig& config, Trainer& trainer) {
+  const MemoryEstimate& m = trainer.memory();
+  const DataSplit& data = trainer.data();
+  spdlog::info("{} parameters; {} documents in {} sequences of {} to train on, {} to validate",
+               trainer.model().store().count(), data.train.documents(), data.train.sequences(),
+               config.data.sequence_length, data.validation.documents());
+  spdlog::info("memory {}: parameters {}, gradients {}, optimizer {}, activations {}",
+               mib(m.total()), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
+               mib(m.tape.bytes()));
+}
+
+int finish(const RunConfig& config, Trainer& trainer) {
+  const RunEnd end = trainer.run();
+  const std::string& dir = config.run.dir;
+  if (end == RunEnd::kStopped) {
+    spdlog::warn("stopped on request after step {}, saved; go on with: shoal resume {}",
+                 trainer.step(), printable(dir));
+  } else {
+    spdlog::info("done at step {}; report: {}/report.html", trainer.step(), printable(dir));
+  }
+  return static_cast<int>(end);
+}
+
+int dry_run(const RunConfig& config, Trainer& trainer) {
+  const std::int64_t sequences = config.train.batch_tokens / config.data.sequence_length;
+  std::string dump;
+  const MemoryEstimate m =
+      estimate_memory(trainer.model(), config, sequences / config.train.micro_batch, &dump);
+  const ModelFlops flops = count_flops(config.model);
+  std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
+  const auto line = [](const char* what, const std::string& value) {
+    std::cout << std::left << std::setw(26) << what << value << '\n';
+  };
+  line("parameters", std::to_string(trainer.model().store().count()));
+  line("GFLOP per token", concat((flops.per_token + flops.mtp_per_token) / 1e9));
+  line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
+                                            : concat(config.train.minutes, " minutes"));
+  line("memory", mib(m.total()));
+  line("  parameters", mib(m.parameters));
+  line("  gradients", mib(m.gradients));
+  line("  optimizer", mib(m.optimizer));
+  line("  activations (arena)", mib(m.tape.arena_low_peak + m.tape.arena_high_peak));
+  line("  their gradients", mib(m.tape.grad_peak));
+  line("checkpoint", mib(m.parameters + m.optimizer));
+  return 0;
+}
+
+}  // namespace
+
+int train_command(const TrainArguments& args) {
+  const RunConfig config = load_config(args.config, args.overrides, {.needs_data = true});
+  if (holds_run(config.run.dir) && !args.dry_run) {
+    reject(Failure::kUsage, config.run.dir, ": holds a run already; go on with `shoal resume ",
+           config.run.dir, "` or choose another run.dir");
+  }
+  say_machine();
+  Trainer trainer(config);
+  if (args.dry_run) return dry_run(config, trainer);
+  say_run(config, trainer);
+  trainer.create_run();
+  spdlog::info("run folder: {}", printable(config.run.dir));
+  return finish(config, trainer);
+}
+
+int resume_command(const ResumeArguments& args) {
+  const std::string folder = run_folder_of(args.run);
+  const std::string file = folder + "/config.yaml";
+  if (!std::filesystem::exists(file)) {
+    reject(Failure::kUsage, folder, ": holds no run (there is no config.yaml)");
+  }
+  const RunConfig before = load_config(file, {}, {.needs_data = true});
+  RunConfig config = load_config(file, args.overrides, {.needs_data = true});
+  config.run.dir = folder;  // the folder may have moved
+  const std::vector<std::string> changed = keys_that_change_numbers(before, config);
+  if (!changed.empty() && args.fork.empty()) {
+    std::string keys;
+    for (const std::string& key : changed) keys += (keys.empty() ? "" : ", ") + key;
+    reject(Failure::kUsage, "resume: ", keys,
+           " would change the numbers of this run; add --fork NEW_RUN to try it in a new folder");
+  }
+  say_machine();
+  if (!args.fork.empty()) {
+    config.run.dir = std::filesystem::absolute(args.fork).lexically_normal();
+    Trainer trainer(config);
+    say_run(config, trainer);
+    trainer.fork_run(folder);
+    return finish(config, trainer);
+  }
+  Trainer trainer(config);
+  say_run(config, trainer);
+  trainer.resume_run();
+  if (trainer.is_finished()) {
+    spdlog::info("{} is finished at step {}; nothing to do", printable(folder), trainer.step());
+    return 0;
+  }
+  return finish(config, trainer);
+}
+
+}  // namespace shoal

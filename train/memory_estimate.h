@@ -1,0 +1,28 @@
+#pragma once
+#include <cstddef>
+#include <string>
+
+#include "layers/model.h"
+#include "train/config/run_config.h"
+
+namespace shoal {
+
+// Memory of a training step, by what takes it; arena and tape come from walking through a step
+// without arithmetic.
+struct MemoryEstimate {
+  std::size_t parameters = 0, gradients = 0, optimizer = 0;
+  TapeStats tape;
+  std::size_t total() const { return parameters + gradients + optimizer + tape.bytes(); }
+};
+
+// B sequences of T positions in a micro-batch; `dump`, if given, gets a line per op.
+MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64_t micro_batches,
+                               std::string* dump = nullptr);
+
+// Error(kUsage) that says how much is missing and which key to lower, if it will not fit.
+void require_memory(const MemoryEstimate& estimate, const RunConfig& config);
+
+// A batch of B x T tokens of one document each, for shapes and benchmarks.
+Batch shape_batch(std::int64_t B, std::int64_t T, std::int64_t vocab_size, std::uint64_t seed);
+
+}  // namespace shoal

@@ -1,0 +1,31 @@
+#include "train/signals.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <initializer_list>
+
+namespace shoal {
+namespace {
+
+volatile std::sig_atomic_t received = 0;
+
+void on_signal(int number) {
+  if (received != 0) _exit(128 + number);
+  received = number;
+}
+
+}  // namespace
+
+void watch_signals() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;  // a save in progress goes on
+  for (const int number : {SIGINT, SIGTERM, SIGUSR1}) sigaction(number, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe behind stderr must not end a run
+}
+
+int signal_received() { return received; }
+
+}  // namespace shoal

@@ -1,0 +1,447 @@
+#include "train/trainer.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include "autograd/kernels/gemm.h"
+#include "autograd/kernels/peak.h"
+#include "train/config/show_config.h"
+#include "train/evaluator.h"
+#include "train/generator.h"
+#include "train/interop/load_weights.h"
+#include "train/metrics/log_setup.h"
+#include "train/metrics/printable.h"
+#include "train/metrics/quantity.h"
+#include "train/report/report.h"
+#include "train/signals.h"
+#include "train/version.h"
+
+namespace shoal {
+namespace fs = std::filesystem;
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kMostSkips = 10;  // in a row, before a run is given up
+
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+std::unique_ptr<Tokenizer> tokenizer_for(const RunConfig& config) {
+  std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config.data.tokenizer);
+  if (tokenizer->vocab_size() > config.model.vocab_size) {
+    reject(Failure::kUsage, "model.vocab_size: ", config.model.vocab_size,
+           " is less than the tokenizer's ", tokenizer->vocab_size(), " ids");
+  }
+  return tokenizer;
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  std::ofstream out(path, std::ios::binary);
+  out << text;
+  out.close();
+  if (!out) reject(Failure::kDisk, path, ": cannot be written");
+}
+
+}  // namespace
+
+DataConfig data_config(const RunConfig& config) {
+  DataConfig d;
+  for (const CorpusSpec& c : config.data.train) d.train.push_back({c.path, c.weight});
+  for (const CorpusSpec& c : config.data.validation_files) {
+    d.validation_files.push_back({c.path, c.weight});
+  }
+  d.validation_share = config.data.validation_share;
+  d.sequence_length = config.data.sequence_length;
+  d.seed = config.run.seed;
+  return d;
+}
+
+StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_batches) {
+  StepRunner::Options options;
+  options.optimizer = {config.optim.matrices == MatrixOptimizer::kMuon,
+                       config.optim.weight_decay,
+                       config.optim.beta1,
+                       config.optim.beta2,
+                       config.optim.eps,
+                       config.optim.momentum,
+                       config.optim.update_rms};
+  options.clip = config.optim.clip;
+  options.router_bias_speed = config.stability.router_bias_speed;
+  options.recompute = config.train.recompute == Recompute::kBlock;
+  options.micro_batches = micro_batches;
+  return options;
+}
+
+std::string run_folder_of(const std::string& path) {
+  fs::path p = fs::absolute(path).lexically_normal();
+  if (!p.has_filename()) p = p.parent_path();
+  if (p.filename().string().starts_with("step-")) return p.parent_path().parent_path();
+  return p;
+}
+
+bool holds_run(const std::string& folder) {
+  std::error_code ignored;
+  for (const char* name : {"config.yaml", "metrics.jsonl", "checkpoints"}) {
+    if (fs::exists(fs::path(folder) / name, ignored)) return true;
+  }
+  return false;
+}
+
+Trainer::Trainer(const RunConfig& config)
+    : config_(config),
+      tokenizer_(tokenizer_for(config)),
+      data_(load_data(data_config(config), *tokenizer_)),
+      model_(config.model),
+      flops_(count_flops(config.model)) {
+  for (const std::string& warning : data_.warnings) spdlog::warn("{}", printable(warning));
+  sequences_ = config_.train.batch_tokens / config_.data.sequence_length;
+  micro_batches_ = sequences_ / config_.train.micro_batch;
+  schedule_ = {
+      config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps, config_.optim.decay_share,
+      shoal::planned_steps(config_.train.steps, config_.train.tokens, config_.train.batch_tokens)};
+  model_.allocate();
+  memory_ = estimate_memory(model_, config_, micro_batches_);
+  require_memory(memory_, config_);
+}
+
+Trainer::~Trainer() = default;
+
+// Memory is taken here, once, so that the steps themselves take none.
+void Trainer::build() {
+  const TraceSpan span("build");
+  runner_ = std::make_unique<StepRunner>(model_, tape_, step_options(config_, micro_batches_));
+  tape_.populate(memory_.tape);
+  const char* trace_numbers = std::getenv("SHOAL_NAN");
+  tape_.trace_numbers(trace_numbers != nullptr && *trace_numbers == '1');
+  const std::vector<std::int64_t> counts = data_.train.token_counts();
+  std::vector<std::int64_t> padded(static_cast<std::size_t>(config_.model.vocab_size), 0);
+  std::copy(counts.begin(), counts.end(), padded.begin());
+  model_.initialise(config_.run.seed, padded);
+  if (!config_.train.init_from.empty()) {
+    const std::string& from = config_.train.init_from;
+    if (fs::exists(fs::path(from) / "model.safetensors")) {
+      load_weights(model_, SafetensorsFile::open(from + "/model.safetensors"));
+    } else {
+      StateView view = model_view(model_);
+      copy_state(read_stored(io_, from).state, view, from, "/model/");
+    }
+    spdlog::info("weights from {}", printable(from));
+  }
+  batches_.resize(static_cast<std::size_t>(micro_batches_));
+  samples_.resize(static_cast<std::size_t>(config_.train.micro_batch));
+  peak_gflops_ = measure_matmul_peak_gflops();
+}
+
+void Trainer::open_folder() {
+  const fs::path folder = config_.run.dir;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    reject(Failure::kDisk, folder.string(), ": cannot be made: ", error.message());
+  }
+  lock_ = std::make_unique<RunLock>(folder);
+  open_log_file(folder / "log.txt");
+  store_ = std::make_unique<CheckpointStore>(io_, folder / "checkpoints");
+  store_->clean_leftovers();
+}
+
+void Trainer::create_run() {
+  if (holds_run(config_.run.dir)) {
+    reject(Failure::kUsage, config_.run.dir, ": holds a run already; go on with `shoal resume ",
+           config_.run.dir, "` or choose another run.dir");
+  }
+  build();
+  open_folder();
+  write_text(config_.run.dir + "/config.yaml", "# " + program_version() + "\n" + to_yaml(config_));
+}
+
+void Trainer::resume_run() {
+  build();
+  open_folder();
+  StateView view = run_view(model_, runner_->optimizer(), position_);
+  const std::optional<std::int64_t> step =
+      config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
+  if (const std::optional<LoadReport> report = store_->load_newest(view, step)) {
+    for (const std::string& warning : report->warnings) spdlog::warn("{}", printable(warning));
+    position_.step = view.step;
+    position_.tokens = view.tokens;
+    saved_step_ = position_.step;
+    const auto seconds = report->manifest.info.notes.find("run_seconds");
+    if (seconds != report->manifest.info.notes.end()) {
+      earlier_seconds_ = std::strtod(seconds->second.c_str(), nullptr);
+    }
+    const std::string data = data_.train.fingerprint();
+    if (report->manifest.info.data_fingerprint != data) {
+      reject(Failure::kData, report->path,
+             ": was trained on other data than data.train holds now; restore the corpus, or start "
+             "from these weights with train.init_from");
+    }
+    if (report->manifest.info.cpu_features != gemm_features()) {
+      spdlog::warn(
+          "the checkpoint comes from another kind of processor ({}): results go on "
+          "numerically equivalent, not with equal bits",
+          printable(report->manifest.info.cpu_features));
+    }
+    spdlog::info("resumed at step {} from {}", position_.step, printable(report->path));
+  } else {
+    spdlog::info("{} has no checkpoint yet: starting at step 0", printable(config_.run.dir));
+  }
+  write_text(config_.run.dir + "/config.yaml", "# " + program_version() + "\n" + to_yaml(config_));
+}
+
+void Trainer::fork_run(const std::string& from) {
+  if (holds_run(config_.run.dir)) {
+    reject(Failure::kUsage, config_.run.dir, ": holds a run already; choose another folder");
+  }
+  build();
+  StateView view = run_view(model_, runner_->optimizer(), position_);
+  const std::optional<std::int64_t> step =
+      config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
+  copy_state(read_stored(io_, from, step).state, view, from);
+  position_.step = view.step;
+  position_.tokens = view.tokens;
+  open_folder();
+  write_text(config_.run.dir + "/config.yaml", "# " + program_version() + "\n" + to_yaml(config_));
+  spdlog::info("forked at step {} from {}", position_.step, printable(from));
+}
+
+double Trainer::run_seconds() const {
+  return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - started_).count();
+}
+
+bool Trainer::is_finished() const {
+  if (schedule_.total_steps > 0 && position_.step >= schedule_.total_steps) return true;
+  return config_.train.minutes > 0.0 && earlier_seconds_ >= config_.train.minutes * 60.0;
+}
+
+LossConfig Trainer::loss_config() const {
+  return {in_decay(schedule_, position_.step + 1) ? config_.loss.mtp_late : config_.loss.mtp,
+          config_.loss.balance, false};
+}
+
+void Trainer::event(const std::string& name, Json fields) {
+  metrics_->write(EventRecord{position_.step, name, std::move(fields), unix_time()});
+}
+
+RunEnd Trainer::run() {
+  metrics_ = std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", position_.step);
+  if (config_.log.tensorboard) {
+    tensorboard_ =
+        std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", position_.step);
+  }
+  started_ = Clock::now();
+  if (position_.step > 0) event("resume", Json::object());
+  ProgressState start;
+  start.step = position_.step;
+  start.tokens = position_.tokens;
+  start.run_seconds = earlier_seconds_;
+  progress_ = std::make_unique<Progress>(
+      Console::standard_error(),
+      ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
+      config_.log.every, [](std::string_view line) { log_to_file(line); });
+  watch_signals();
+  bool out_of_time = is_finished();
+  while (!out_of_time && signal_received() == 0) {
+    const auto begin = Clock::now();
+    const StepOutcome out = one_step();
+    if (!out.finished) break;
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    double flops = 0.0;
+    for (const Batch& batch : batches_) flops += step_flops(config_.model, flops_, batch);
+    if (!out.updated) {
+      handle_bad_numbers(out);
+      continue;
+    }
+    after_step(out, seconds, flops);
+    out_of_time = (schedule_.total_steps > 0 && position_.step >= schedule_.total_steps) ||
+                  (config_.train.minutes > 0.0 && run_seconds() >= config_.train.minutes * 60.0);
+    const auto due = [&](std::int64_t every) { return every > 0 && position_.step % every == 0; };
+    if (due(config_.train.eval_every)) evaluate_now();
+    if (due(config_.checkpoint.every_steps)) save();
+  }
+  if (!out_of_time) {
+    event("signal", Json{{"signal", signal_received()}});
+    if (saved_step_ != position_.step) save();
+    progress_->finish();
+    finish_report();
+    return RunEnd::kStopped;
+  }
+  if (evaluated_step_ != position_.step) evaluate_now();
+  if (saved_step_ != position_.step) save();
+  progress_->finish();
+  finish_report();
+  return RunEnd::kDone;
+}
+
+StepOutcome Trainer::one_step() {
+  const TraceSpan span("step");
+  for (std::size_t i = 0; i < batches_.size(); ++i) {
+    const auto first = position_.samples + static_cast<std::int64_t>(i * samples_.size());
+    for (std::size_t k = 0; k < samples_.size(); ++k) {
+      samples_[k] = first + static_cast<std::int64_t>(k);
+    }
+    data_.train.fill(samples_, batches_[i]);
+  }
+  return runner_->step(batches_, loss_config(), position_.step + 1,
+                       learning_rate(schedule_, position_.step + 1),
+                       [] { return signal_received() != 0; });
+}
+
+void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
+  skipped_in_a_row_ = 0;
+  ++position_.step;
+  position_.tokens += config_.train.batch_tokens;
+  position_.samples += sequences_;
+  StepRecord record;
+  record.step = position_.step;
+  record.tokens = position_.tokens;
+  record.loss = out.loss;
+  record.ce = out.ce;
+  record.mtp = out.mtp;
+  record.balance = out.balance;
+  record.lr = learning_rate(schedule_, position_.step);
+  record.grad_norm = out.grads.norm;
+  const std::vector<const Block*> blocks = model_.all_blocks();
+  for (std::size_t l = 0; l < blocks.size(); ++l) {
+    const ClampCount& c = runner_->stats()[l].clamped;
+    record.clamp.gate_high += c.gate_high;
+    record.clamp.up_high += c.up_high;
+    record.clamp.up_low += c.up_low;
+    record.clamp.clamp_inputs +=
+        blocks[l]->feed_forward().inputs_per_row() * config_.train.batch_tokens;
+  }
+  record.step_seconds = seconds;
+  record.tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds;
+  record.matmul_peak_share = flops / seconds / (peak_gflops_ * 1e9);
+  record.time = unix_time();
+  metrics_->write(record);
+  if (tensorboard_) tensorboard_->write(record);
+  if (position_.step % config_.log.every == 0) write_layers();
+  progress_->step(ProgressState(record, run_seconds()));
+}
+
+void Trainer::write_layers() {
+  const std::vector<const Block*> blocks = model_.all_blocks();
+  for (std::size_t l = 0; l < blocks.size(); ++l) {
+    const MoeStats& stats = runner_->stats()[l];
+    LayerRecord record;
+    record.step = position_.step;
+    record.layer =
+        blocks[l] == model_.mtp_block() ? LayerRecord::kMtp : static_cast<std::int64_t>(l);
+    record.expert_load = stats.load;
+    record.clamp = {stats.clamped.gate_high, stats.clamped.up_high, stats.clamped.up_low,
+                    blocks[l]->feed_forward().inputs_per_row() * config_.train.batch_tokens};
+    if (const ModelBuffer* bias = blocks[l]->feed_forward().bias()) {
+      const float* b = bias->value.as<float>();
+      const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());
+      record.bias_low = *low;
+      record.bias_high = *high;
+    }
+    metrics_->write(record);
+  }
+}
+
+// Which op and layer went bad first: the same step again, watched. The state has not changed, so it
+// goes bad again in the same place.
+std::string Trainer::explain_bad_numbers(const StepOutcome& out) {
+  std::string what = out.grads.first_bad.empty()
+                         ? "the loss is not finite"
+                         : "the gradient of " + out.grads.first_bad + " is not finite";
+  tape_.trace_numbers(true);
+  tape_.forget_bad_number();
+  runner_->gradients(batches_, loss_config());
+  tape_.trace_numbers(false);
+  if (!tape_.first_bad_number().empty()) what += "; first seen in the " + tape_.first_bad_number();
+  return what;
+}
+
+void Trainer::handle_bad_numbers(const StepOutcome& out) {
+  const std::int64_t step = position_.step + 1;
+  const std::string what = explain_bad_numbers(out);
+  const bool skip = config_.stability.on_bad_numbers == BadNumbers::kSkip;
+  event(skip ? "skip" : "bad_numbers", Json{{"attempted_step", step}, {"reason", what}});
+  if (skip && ++skipped_in_a_row_ < kMostSkips) {
+    spdlog::warn("step {} skipped: {}", step, what);
+    position_.samples += sequences_;
+    return;
+  }
+  if (saved_step_ != position_.step && position_.step > 0) save();  // the last good state
+  progress_->finish();
+  finish_report();
+  reject(Failure::kNumbers, "step ", step, ": ", what,
+         skip ? concat(" (", kMostSkips, " steps skipped in a row)")
+              : std::string("; the weights were not changed (stability.on_bad_numbers is stop)"));
+}
+
+void Trainer::evaluate_now() {
+  evaluated_step_ = position_.step;
+  if (data_.validation.sequences() > 0) {
+    const auto begin = Clock::now();
+    const Evaluation e = evaluate(model_, tape_, data_.validation, config_.train.micro_batch,
+                                  config_.train.eval_sequences);
+    EvalRecord record;
+    record.step = position_.step;
+    record.loss = e.loss;
+    record.bits_per_byte = e.bits_per_byte;
+    record.tokens = e.tokens;
+    record.bytes = e.bytes;
+    record.eval_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    record.time = unix_time();
+    metrics_->write(record);
+    if (tensorboard_) tensorboard_->write(record);
+    progress_->eval(record);
+  }
+  for (const std::string& prompt : config_.train.sample_prompts) {
+    if (signal_received() != 0) return;
+    SamplingConfig sampling;
+    sampling.tokens = config_.train.sample_tokens;
+    sampling.seed = config_.run.seed;
+    const std::string text = generate(model_, tape_, *tokenizer_, prompt, sampling);
+    event("sample", Json{{"prompt", prompt}, {"text", text}});
+    log_to_file("sample: " + printable(prompt + text));
+  }
+  finish_report();
+}
+
+void Trainer::save() {
+  const TraceSpan span("save");
+  StateView view = run_view(model_, runner_->optimizer(), position_);
+  view.config = to_yaml(config_);
+  ManifestInfo info;
+  info.program = program_version();
+  info.data_fingerprint = data_.train.fingerprint();
+  info.cpu_features = gemm_features();
+  info.notes["run_seconds"] = std::to_string(run_seconds());
+  metrics_->sync();
+  try {
+    const SaveReport report = store_->save(view, info, config_.checkpoint.keep);
+    for (const std::string& warning : report.warnings) spdlog::warn("{}", printable(warning));
+    saved_step_ = position_.step;
+    event("checkpoint", Json{{"bytes", report.bytes}});
+  } catch (const Error& error) {
+    // A full disk costs a checkpoint, not the run: older ones are whole, the next save may work.
+    // At the run's end there is no next one.
+    const bool last = is_finished() || signal_received() != 0;
+    if (error.why() != Failure::kDisk || last) throw;
+    spdlog::warn("no checkpoint at step {}: {}; going on", position_.step, error.what());
+    event("checkpoint_failed", Json{{"reason", error.what()}});
+  }
+}
+
+void Trainer::finish_report() const {
+  try {
+    write_report(config_.run.dir);
+  } catch (const Error& error) {
+    spdlog::warn("no report: {}", error.what());
+  }
+}
+
+}  // namespace shoal

@@ -1,0 +1,101 @@
+#pragma once
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "layers/flops.h"
+#include "optim/schedule.h"
+#include "train/checkpoint/posix_io.h"
+#include "train/checkpoint/run_lock.h"
+#include "train/checkpoint/store.h"
+#include "train/config/run_config.h"
+#include "train/memory_estimate.h"
+#include "train/metrics/metrics_log.h"
+#include "train/metrics/progress.h"
+#include "train/metrics/tensorboard.h"
+#include "train/run_state.h"
+#include "train/step_runner.h"
+
+namespace shoal {
+
+// How a run ended; the value is the exit code.
+enum class RunEnd { kDone = 0, kStopped = 75 };
+
+// A training run in its folder: config.yaml -> model -> batches -> steps -> metrics, checkpoints,
+// report. Everything that can be refused is refused in the constructor, before a folder exists.
+class Trainer {
+ public:
+  explicit Trainer(const RunConfig& config);
+  ~Trainer();
+
+  // Makes the folder of a new run; it must not hold one yet.
+  void create_run();
+  // Takes up the run in config.run.dir from `store`'s newest usable checkpoint (or
+  // config.checkpoint.step); without any it starts at step 0.
+  void resume_run();
+  // A run's state copied into a new folder: create_run() that starts from another run's checkpoint.
+  void fork_run(const std::string& from);
+
+  RunEnd run();
+
+  const MemoryEstimate& memory() const { return memory_; }
+  std::int64_t planned_steps() const { return schedule_.total_steps; }
+  std::int64_t step() const { return position_.step; }
+  bool is_finished() const;
+  const DataSplit& data() const { return data_; }
+  Model& model() { return model_; }
+
+ private:
+  void build();  // takes memory for training
+  void open_folder();
+  StepOutcome one_step();
+  void after_step(const StepOutcome& out, double seconds, double flops);
+  void handle_bad_numbers(const StepOutcome& out);
+  std::string explain_bad_numbers(const StepOutcome& out);
+  void evaluate_now();
+  void save();
+  void event(const std::string& name, Json fields);
+  void write_layers();
+  double run_seconds() const;
+  void finish_report() const;
+  LossConfig loss_config() const;
+
+  RunConfig config_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  DataSplit data_;
+  Model model_;
+  ModelFlops flops_;
+  Tape tape_;
+  MemoryEstimate memory_;
+  ScheduleConfig schedule_;
+  std::int64_t sequences_ = 0, micro_batches_ = 0;  // of a step
+  std::unique_ptr<StepRunner> runner_;
+  RunPosition position_;
+  std::vector<Batch> batches_;
+  std::vector<std::int64_t> samples_;
+
+  std::unique_ptr<RunLock> lock_;
+  PosixIo io_;
+  std::unique_ptr<CheckpointStore> store_;
+  std::unique_ptr<MetricsLog> metrics_;
+  std::unique_ptr<TensorboardWriter> tensorboard_;
+  std::unique_ptr<Progress> progress_;
+  std::chrono::steady_clock::time_point started_;
+  double earlier_seconds_ = 0.0;  // of this run in earlier processes
+  double peak_gflops_ = 0.0;
+  std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
+};
+
+// Parts of a configuration in the words of the folders that use them.
+DataConfig data_config(const RunConfig& config);
+StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_batches);
+
+// RUN or RUN/checkpoints/step-N as the commands take it: the run's folder.
+std::string run_folder_of(const std::string& path);
+// Does this folder hold a run already?
+bool holds_run(const std::string& folder);
+
+}  // namespace shoal

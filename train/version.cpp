@@ -1,0 +1,33 @@
+#include "train/version.h"
+
+#include <H5public.h>
+
+#include <string>
+
+#include "autograd/base/check.h"
+#include "autograd/kernels/blas.h"
+#include "autograd/kernels/gemm.h"
+#include "train/dist/mpi_version.h"
+
+namespace shoal {
+
+std::string program_version() { return "shoal " SHOAL_VERSION; }
+
+std::string gemm_features() {
+#if defined(__x86_64__)
+  return "x86-64-v3";
+#elif defined(__aarch64__)
+  return "aarch64";
+#else
+  return "generic";
+#endif
+}
+
+std::string version_details() {
+  return concat(program_version(), "\ncompiler   ", SHOAL_COMPILER, "\nprocessor  ",
+                gemm_features(), ", products with ", gemm_kernel(), "\nBLAS       ",
+                blas_description(), "\nMPI        ", mpi_version(), "\nHDF5       ", H5_VERS_MAJOR,
+                '.', H5_VERS_MINOR, '.', H5_VERS_RELEASE);
+}
+
+}  // namespace shoal

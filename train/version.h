@@ -1,0 +1,12 @@
+#pragma once
+#include <string>
+
+namespace shoal {
+
+std::string program_version();  // "shoal 0.1.0"
+// Compiler, processor features in use, BLAS, MPI, HDF5: a line each.
+std::string version_details();
+// What decides the bits of a result beside the program: kept in checkpoints.
+std::string gemm_features();
+
+}  // namespace shoal
