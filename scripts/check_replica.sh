@@ -12,7 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 run=$work/run
 
-[[ -s corpora/kjv.txt ]] || scripts/make_kjv.sh corpora/kjv.txt
+scripts/make_kjv.sh corpora/kjv.txt
 "$shoal" train configs/replicas/ci.yaml run.dir="$run"
 python3 - "$run/metrics.jsonl" "$bound" <<'PYTHON'
 import json

@@ -46,14 +46,6 @@ build() {
   cmake --preset release && cmake --build --preset release --target shoal_program -j "$(nproc)"
 }
 
-make_corpus() {
-  if [[ -s $corpus ]]; then
-    say "$corpus is there"
-  else
-    scripts/make_kjv.sh "$corpus"
-  fi
-}
-
 train() {
   if [[ -e $run ]]; then
     "$shoal" resume "$run"
@@ -64,7 +56,7 @@ train() {
 
 stage packages "what the build needs" scripts/setup.sh
 stage build "build/release/shoal" build
-stage corpus "the King James Bible, a chapter a document" make_corpus
+stage corpus "the King James Bible, a chapter a document" scripts/make_kjv.sh "$corpus"
 stage train "$config into $run (Ctrl-C saves and stops)" train
 stage evaluate "loss and bits per byte on held-out chapters" "$shoal" eval "$run"
 stage sample "what it writes" \

@@ -59,17 +59,21 @@ export OMPI_MCA_rmaps_base_oversubscribe=1
 
 # --- the stages: stage_NAME runs in a shell of its own; `caps` bounds it in seconds ----------------
 declare -A caps=(
-  [setup]=420 [format]=60 [includes]=30 [build]=600 [tests]=300 [install]=90 [replica]=150
-  [asan-build]=600 [asan]=480 [fuzz]=420
+  [setup]=420 [format]=60 [includes]=30 [build]=900 [tests]=300 [install]=90 [replica]=150
+  [asan-build]=900 [asan]=480 [fuzz]=240
   [tidy]=3600 [clang-build]=900 [clang]=600 [tsan-build]=900 [tsan]=2400
 )
 declare -A needs=(
-  [tests]=build [install]=build [replica]=build [asan]=asan-build [clang]=clang-build
+  [tests]=build [install]=build [replica]=build [asan]=asan-build [fuzz]=asan-build
+  [clang]=clang-build
   [tsan]=tsan-build [tidy]=build
 )
 ((SHOAL_TEST_FULL == 0)) || caps[tests]=3600 caps[asan]=7200 caps[fuzz]=7200 caps[clang]=3600
 
-build_preset() { cmake --preset "$1" && cmake --build --preset "$1" -j "$jobs"; }
+# A folder that another compiler configured is begun anew.
+build_preset() {
+  { cmake --preset "$1" || cmake --fresh --preset "$1"; } && cmake --build --preset "$1" -j "$jobs"
+}
 run_ctest() { ctest --preset "$1" -j "$jobs" --no-tests=error; }
 stage_setup() { scripts/setup.sh --dev; }
 stage_format() {

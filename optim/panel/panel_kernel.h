@@ -1,3 +1,4 @@
+#pragma once
 // The panel products for vectors of kWidth floats. Included by one source file for each width,
 // which defines kWidth, SHOAL_PANEL_ROWS and SHOAL_PANELS_WIDE first. Nothing here may instantiate
 // a function of the standard library: compiled for a wider processor, the linker could hand it to
