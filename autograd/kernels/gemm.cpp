@@ -76,7 +76,7 @@ void check(const Gemm& g) {
   CHECK(g.a_k == 1 || g.a_row == 1, "gemm: A needs a unit stride");
   CHECK(g.b_n == 1 || g.b_k == 1, "gemm: B needs a unit stride");
   CHECK(g.a_rows == nullptr || g.a_k == 1, "gemm: gathered rows of A need contiguous terms");
-  CHECK(g.a_ks == nullptr || g.a_k != 1, "gemm: gathered terms of A need contiguous rows");
+  CHECK(g.a_ks == nullptr || g.a_row == 1, "gemm: gathered terms of A need contiguous rows");
   CHECK(g.b_ks == nullptr || g.b_n == 1, "gemm: gathered terms of B need contiguous columns");
 }
 

@@ -154,6 +154,7 @@ template <class V, int kRows>
 void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1, Index k_block,
                     float* packed_b, float* packed_a) {
   constexpr int kCols = static_cast<int>(2 * sizeof(V) / sizeof(float));
+  const bool in_rows = g.a_k == 1 && g.a_ks == nullptr;  // one column: both strides may be 1
   for (Index k0 = 0; k0 < g.K; k0 += k_block) {
     const Index k1 = smaller(g.K, k0 + k_block), K = k1 - k0;
     const bool add = g.add || k0 > 0;
@@ -161,7 +162,7 @@ void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1
     for (Index m = m0; m < m1; m += kRows) {
       const Index rows = smaller(kRows, m1 - m);
       const float* a[kRows];
-      if (g.a_k == 1) {
+      if (in_rows) {
         for (Index r = 0; r < rows; ++r) {
           a[r] = g.a + (g.a_rows != nullptr ? g.a_rows[m + r] : m + r) * g.a_row + k0;
         }
@@ -173,7 +174,7 @@ void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1
       for (Index n = n0; n < n1; n += kCols, panel += kCols * K) {
         float* c = g.c + m * g.c_row + n;
         const Index cols = smaller(kCols, n1 - n);
-        if (g.a_k == 1) {
+        if (in_rows) {
           tile_rows<V, kRows, false>(rows, a, panel, K, c, g.c_row, cols, add);
         } else {
           tile_rows<V, kRows, true>(rows, a, panel, K, c, g.c_row, cols, add);

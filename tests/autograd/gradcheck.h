@@ -26,6 +26,7 @@ struct GradCase {
   // Element i of an input; standard normal where nothing is said.
   std::map<int, std::function<double(std::int64_t i)>> values{};
   std::set<int> constants{};  // inputs that take no gradient
+  bool same_tensor = true;    // false: no caller can mean one tensor for two inputs
   // Outputs and gradients: |got - want| <= rtol * |want| + atol * rms(want) + floor. Whoever widens
   // one says why.
   double rtol = 2e-4, atol = 2e-5, floor = 2e-7;

@@ -43,6 +43,17 @@ Spectrum spectrum(std::int64_t rows, std::int64_t columns, const std::vector<dou
   return s;
 }
 
+void begin(const PolarWork& work, MatrixRows& rows) {
+  for (std::int64_t i = 0; i < work.strips(); ++i) work.load(rows, i);
+  for (std::int64_t i = 0; i < work.scales(); ++i) work.scale(i);
+}
+void iterate(PolarWork& work, int step) {
+  for (std::int64_t i = 0; i < work.grams(); ++i) work.gram(i);
+  for (std::int64_t i = 0; i < work.grams(); ++i) work.polynomial(step, i);
+  for (std::int64_t i = 0; i < work.times_blocks(); ++i) work.times(i);
+  work.swap();
+}
+
 // Spec 13.3, fixture 3: after 8 steps and after 10, in float32.
 TEST(NewtonSchulz, LiftsSingularValuesAsPublished) {
   const std::vector<double> start{1e-3, 1e-4, 3e-5, 1e-5};
@@ -54,13 +65,9 @@ TEST(NewtonSchulz, LiftsSingularValuesAsPublished) {
     testing::MemoryRows rows({s.z()});
     FlatBuffer memory(PolarWork::float_count(size));
     PolarWork work(0, size, memory.data());
-    for (std::int64_t i = 0; i < work.strips(); ++i) work.load(rows, i);
-    for (std::int64_t i = 0; i < work.scales(); ++i) work.scale(i);
+    begin(work, rows);
     for (int step = 0; step < PolarWork::kSteps; ++step) {
-      for (std::int64_t i = 0; i < work.grams(); ++i) work.gram(i);
-      for (std::int64_t i = 0; i < work.grams(); ++i) work.polynomial(step, i);
-      for (std::int64_t i = 0; i < work.times_blocks(); ++i) work.times(i);
-      work.swap();
+      iterate(work, step);
       if (step != 7 && step != 9) continue;
       for (std::int64_t i = 0; i < work.strips(); ++i) work.store(rows, i);
       const std::vector<double>& want = step == 7 ? after_8 : after_10;
@@ -121,6 +128,24 @@ TEST(NewtonSchulz, ZeroStaysZeroAndTinyIsScaled) {
   EXPECT_EQ(out[0], zero);
   EXPECT_LE((out[2] - out[1]).norm(), 1e-6F * out[1].norm());
   EXPECT_LE((out[3] - out[1]).norm(), 1e-5F * out[1].norm());
+}
+
+// Whatever the memory held: numbers left behind there could grow, or be subnormal and slow.
+TEST(NewtonSchulz, PaddingStaysZero) {
+  for (const MatrixSize size : {MatrixSize{21, 35}, MatrixSize{35, 21}, MatrixSize{130, 110}}) {
+    testing::MemoryRows rows({testing::random_matrix(size.rows, size.columns, 45)});
+    FlatBuffer memory(PolarWork::float_count(size));
+    std::fill_n(memory.data(), memory.size(), NAN);
+    PolarWork work(0, size, memory.data());
+    begin(work, rows);
+    for (int step = 0; step < PolarWork::kSteps; ++step) iterate(work, step);
+    const float* last = work.x + (panel_count(work.n) - 1) * work.m * kPanel;
+    for (std::int64_t k = 0; k < work.m; ++k) {
+      for (std::int64_t j = work.n % kPanel; j < kPanel; ++j) {
+        ASSERT_EQ(last[k * kPanel + j], 0.0F) << k << ", " << j;
+      }
+    }
+  }
 }
 
 TEST(NewtonSchulz, BitsDoNotDependOnThreadsOrCompany) {

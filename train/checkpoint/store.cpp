@@ -184,17 +184,21 @@ void CheckpointStore::write_folder(const std::string& folder, const Manifest& ma
   std::string().swap(image);  // reading back takes as much again
   write_synced(folder + "/" + kManifestName, manifest_text(manifest));
   io_.fsync_folder(folder);
-  (void)check_files(io_, folder);  // what a load would see
+  try {
+    (void)check_files(io_, folder);  // what a load would see
+  } catch (const Error& error) {
+    reject(Failure::kDisk, "what was written cannot be read back: ", error.what());
+  }
 }
 
 void CheckpointStore::move_in(std::int64_t step) {
   const std::string final = path_of(kFinal, step);
   const std::string old = path_of(kOld, step);
   if (there(final)) {
-    // No two folders can change places portably. The sync between the renames keeps their order.
+    // Two folders cannot change places portably; a crash in between leaves the old one, which
+    // list() knows.
     remove_tree(io_, old);
     io_.rename(final, old);
-    io_.fsync_folder(folder_);
   }
   io_.rename(path_of(kTmp, step), final);
   io_.fsync_folder(folder_);

@@ -156,7 +156,9 @@ class Loader {
     const Node* extends = root.find("extends");
     if (extends == nullptr) return root;
     const Node base = *extends;
+    const bool was_broken = broken_;
     root.erase("extends");
+    broken_ = true;  // until the base is there
     if (base.kind != Node::Kind::kScalar || base.text.empty() ||
         base.text.find('\0') != std::string::npos) {
       problems_.add(base.place, "extends", "has ", describe(base), "; name one YAML file");
@@ -172,6 +174,7 @@ class Loader {
       problems_.add(base.place, "extends", "more than ", kMaxExtends,
                     " files extend each other; merge some of them");
     } else {
+      broken_ = was_broken;
       Node merged = load_file(base_path, &base.place);
       merge(merged, std::move(root));
       root = std::move(merged);

@@ -38,7 +38,10 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
 // "whole number from 1 to 8, tokens": the form, its limits and its unit.
 std::string type_text(const Key& key) {
   const auto numeric = [&](const char* what) {
-    const std::string limits = key.range.text();
+    Range range = key.range;
+    if (range.high >= static_cast<double>(kMaxSize))
+      range.high = Range().high;  // tells nobody much
+    const std::string limits = range.text();
     return concat(what, limits == "any" ? "" : " ", limits == "any" ? "" : limits,
                   key.unit.empty() ? "" : ", in ", key.unit);
   };

@@ -34,6 +34,6 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t 
                                            const std::string& where);
 
 // A string that came from a file, fit for a terminal: in quotes, control characters escaped, cut.
-std::string printable(std::string_view text);
+std::string quoted(std::string_view text);
 
 }  // namespace shoal

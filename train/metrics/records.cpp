@@ -1,5 +1,6 @@
 #include "train/metrics/records.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -9,6 +10,9 @@ namespace shoal {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr std::int64_t kLastStep = std::int64_t{1} << 53;  // charts count in doubles
+// Copying and printing JSON recurses; a line from a stranger must not use up the stack.
+constexpr int kDeepest = 32;
 
 // Each list of fields is walked by the writer and by the reader, so the two cannot disagree.
 template <class Clamp, class Visit>
@@ -94,8 +98,26 @@ std::optional<std::int64_t> step_of_kind(const Json& object, std::string_view ki
   if (k == object.end() || s == object.end() || !k->is_string()) return std::nullopt;
   if (k->get_ref<const std::string&>() != kind) return std::nullopt;
   const std::optional<std::int64_t> step = integer_of(*s);
-  if (!step || *step < 0) return std::nullopt;
+  if (!step || *step < 0 || *step > kLastStep) return std::nullopt;
   return step;
+}
+
+int depth_of(std::string_view line) {
+  int depth = 0, deepest = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (in_text && c == '\\') {
+      ++i;  // the next character is no quote that ends the text
+    } else if (c == '"') {
+      in_text = !in_text;
+    } else if (!in_text && (c == '[' || c == '{')) {
+      deepest = std::max(deepest, ++depth);
+    } else if (!in_text && (c == ']' || c == '}')) {
+      --depth;
+    }
+  }
+  return deepest;
 }
 
 }  // namespace
@@ -215,6 +237,7 @@ std::optional<EventRecord> event_of(const Json& object) {
 }
 
 std::optional<Json> parse_line(std::string_view line) {
+  if (depth_of(line) > kDeepest) return std::nullopt;
   Json object = Json::parse(line, nullptr, false);
   if (object.is_discarded() || !object.is_object()) return std::nullopt;
   return object;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace shoal {
@@ -78,7 +79,8 @@ std::optional<EvalRecord> eval_of(const Json& object);
 std::optional<LayerRecord> layer_of(const Json& object);
 std::optional<EventRecord> event_of(const Json& object);
 
-// The object in a line; nothing if it is broken (a last line cut off by a crash).
+// The object in a line; nothing if it is broken (a last line cut off by a crash) or nested deeper
+// than any of ours.
 std::optional<Json> parse_line(std::string_view line);
 
 }  // namespace shoal

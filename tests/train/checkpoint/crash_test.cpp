@@ -277,6 +277,29 @@ TEST(DiskFault, WhileLoadingNeverGivesWrongNumbers) {
   EXPECT_GT(stepped_back, 0);
 }
 
+TEST(DiskFault, ADiskThatKeepsOtherBytesIsNoticedBeforeTheOldOnesGo) {
+  FaultyIo disk;
+  disk.put("/run/config.yaml", "x");
+  save_step(disk, 10, 1);
+  int noticed = 0;
+  bool reached = true;
+  for (int n = 0; reached; ++n) {
+    FaultyIo io(disk);
+    io.plan({Fault::Kind::kSpoil, n});
+    try {
+      save_step(io, 20, 1);
+      EXPECT_EQ(newest_bits(io), bits_of_step(20));
+    } catch (const Error& error) {
+      ++noticed;
+      EXPECT_EQ(error.why(), Failure::kDisk);
+      EXPECT_THAT(error.what(), testing::HasSubstr("cannot be read back"));
+      EXPECT_EQ(newest_bits(io), bits_of_step(10));
+    }
+    reached = io.struck();
+  }
+  EXPECT_GT(noticed, 20) << "every piece of both files";
+}
+
 TEST(DiskFault, FullDiskIsSaidBeforeAndAfterItIsFull) {
   for (const bool tells : {true, false}) {
     FaultyIo io;

@@ -143,6 +143,7 @@ void FaultyIo::operation(const std::string& what, const std::string& path,
     crashed_ = true;
     throw Crash();
   }
+  if (fault_.kind == Fault::Kind::kSpoil) return effect();
   if (fault_.done_anyway) effect();
   fail(path, fault_.error);
 }
@@ -234,6 +235,9 @@ class FaultyIo::OpenFile : public Io::File {
         const std::uint64_t room = io_.capacity - std::min(io_.capacity, io_.used());
         node_->data += piece.substr(0, room);
         if (room < piece.size()) fail(path_, ENOSPC);
+        const bool lies =
+            io_.fault_.kind == Fault::Kind::kSpoil && io_.operations_ - 1 == io_.fault_.at;
+        if (lies) node_->data.back() = static_cast<char>(node_->data.back() ^ 1);
       });
       bytes.remove_prefix(piece.size());
     }

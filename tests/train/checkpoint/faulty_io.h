@@ -17,7 +17,7 @@ struct Crash {};
 
 // What happens at the n-th operation (0-based).
 struct Fault {
-  enum class Kind { kNone, kCrash, kFail };
+  enum class Kind { kNone, kCrash, kFail, kSpoil };  // kSpoil: a write that lies
   Kind kind = Kind::kNone;
   int at = 0;
   bool forever = false;      // kFail: this and all later operations

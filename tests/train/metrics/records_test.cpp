@@ -121,9 +121,13 @@ TEST(Records, StrangeLinesAreNoRecords) {
   for (const char* line :
        {R"({"kind":"step"})", R"({"kind":"step","step":"1"})", R"({"kind":"step","step":-1})",
         R"({"kind":"step","step":1.5})", R"({"kind":"eval","step":1})", R"({"step":1})",
-        R"({"kind":3,"step":1})", R"({"kind":"step","step":18446744073709551615})"}) {
+        R"({"kind":"step","step":9223372036854775807})", R"({"kind":3,"step":1})",
+        R"({"kind":"step","step":18446744073709551615})"}) {
     EXPECT_FALSE(step_of(*parse_line(line))) << line;
   }
+  const std::string deep(1000000, '[');  // copying or printing it would use up the stack
+  EXPECT_FALSE(parse_line("{\"a\":" + deep + std::string(deep.size(), ']') + "}"));
+  EXPECT_TRUE(parse_line(R"({"text":"\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["})"));
   const auto bare = step_of(*parse_line(R"({"kind":"step","step":1,"loss":[2],"tokens":"x"})"));
   ASSERT_TRUE(bare);
   EXPECT_TRUE(std::isnan(bare->loss));

@@ -1,0 +1,155 @@
+#include "autograd/ops/router.h"
+
+#include <numeric>
+
+#include "tests/autograd/ops/op_test.h"
+
+namespace shoal::testing {
+namespace {
+
+struct Sizes {
+  std::int64_t B, T, E;
+  Routing routing;
+  std::int64_t padded;  // rows at the end of every sequence
+  std::int64_t N() const { return B * T; }
+};
+
+Doubles scores(RouterFunction f, const double* logits, std::int64_t E) {
+  Doubles s;
+  double total = 0.0;
+  for (std::int64_t e = 0; e < E; ++e) {
+    const double l = logits[e];
+    s.push_back(f == RouterFunction::kSqrtSoftplus ? std::sqrt(std::log1p(std::exp(l)))
+                : f == RouterFunction::kSigmoid    ? sigmoid(l)
+                                                   : std::exp(l));
+    total += s.back();
+  }
+  if (f == RouterFunction::kSoftmax) {
+    for (double& x : s) x /= total;
+  }
+  return s;
+}
+
+// The K largest of s + bias in falling order; ties to the lower index.
+Integers largest(const Doubles& s, const Doubles& bias, std::int64_t K) {
+  Integers order(s.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto key = [&](std::int32_t e) {
+    return s[static_cast<std::size_t>(e)] + bias[static_cast<std::size_t>(e)];
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int32_t a, std::int32_t b) { return key(a) > key(b); });
+  order.resize(static_cast<std::size_t>(K));
+  return order;
+}
+
+void append_gates(Doubles& gates, const Doubles& s, const Integers& chosen,
+                  const Routing& routing) {
+  double total = 1.0;
+  if (routing.normalise) {
+    total = 1e-20;
+    for (const std::int32_t e : chosen) total += s[static_cast<std::size_t>(e)];
+  }
+  for (const std::int32_t e : chosen) {
+    gates.push_back(routing.scale * s[static_cast<std::size_t>(e)] / total);
+  }
+}
+
+std::vector<Doubles> route_reference(const std::vector<Doubles>& in, const Sizes& size) {
+  const auto [B, T, E, routing, padded] = size;
+  const std::int64_t K = routing.experts_per_token, valid = T - padded;
+  Doubles gates, experts;
+  double balance = 0.0;
+  for (std::int64_t b = 0; b < B; ++b) {
+    Doubles f = zeros(E), share = zeros(E);
+    for (std::int64_t t = 0; t < T; ++t) {
+      const Doubles s = scores(routing.score, in[0].data() + (b * T + t) * E, E);
+      const Integers chosen = largest(s, in[1], K);
+      append_gates(gates, s, chosen, routing);
+      experts.insert(experts.end(), chosen.begin(), chosen.end());
+      if (t >= valid) continue;
+      const double total = std::accumulate(s.begin(), s.end(), 0.0);
+      for (std::size_t e = 0; e < s.size(); ++e) {
+        share[e] += s[e] / total / static_cast<double>(valid);
+      }
+      for (const std::int32_t e : chosen) {
+        f[static_cast<std::size_t>(e)] += static_cast<double>(E) / static_cast<double>(K * valid);
+      }
+    }
+    balance += dot(f.data(), share.data(), E);
+  }
+  return {gates, experts, {balance}};
+}
+
+std::string name_of(const Sizes& s) {
+  return concat(" score=", static_cast<int>(s.routing.score), " B=", s.B, " T=", s.T, " E=", s.E,
+                " K=", s.routing.experts_per_token, s.routing.normalise ? "" : " raw",
+                " padded=", s.padded);
+}
+
+GradCase learned(const Sizes& s) {
+  return {.name = "route" + name_of(s),
+          .inputs = {{s.N(), s.E}, {s.E}},
+          .op =
+              [s](Tape& tape, const std::vector<Tensor>& in) {
+                Integers valid;
+                for (std::int64_t n = 0; n < s.N(); ++n) valid.push_back(n % s.T < s.T - s.padded);
+                const Routed r = route(tape, in[0], in[1], integers(tape, valid), s.B, s.routing);
+                return std::vector<Tensor>{r.gates, r.experts, r.balance};
+              },
+          .reference = [s](const std::vector<Doubles>& in) { return route_reference(in, s); },
+          .values = {{1, normal(0.3)}},
+          .constants = {1}};
+}
+
+GradCase by_table(const Sizes& s) {
+  const std::int64_t V = 7, K = s.routing.experts_per_token;
+  const Integers tokens = random_integers(s.N(), V, 21);
+  Integers table;
+  for (std::int64_t v = 0; v < V; ++v) {
+    for (std::int64_t k = 0; k < K; ++k) {
+      table.push_back(static_cast<std::int32_t>((3 * v + s.E - k) % s.E));
+    }
+  }
+  const auto chosen = [=](std::int64_t n) {
+    const auto row = table.begin() + tokens[static_cast<std::size_t>(n)] * K;
+    return Integers(row, row + K);
+  };
+  return {.name = "route_by_table" + name_of(s),
+          .inputs = {{s.N(), s.E}},
+          .op =
+              [=](Tape& tape, const std::vector<Tensor>& in) {
+                const Routed r = route_by_table(tape, in[0], integers(tape, table, {V, K}),
+                                                integers(tape, tokens), s.routing);
+                EXPECT_FALSE(r.balance);
+                return std::vector<Tensor>{r.gates, r.experts};
+              },
+          .reference =
+              [=](const std::vector<Doubles>& in) {
+                Doubles gates, experts;
+                for (std::int64_t n = 0; n < s.N(); ++n) {
+                  const Integers e = chosen(n);
+                  append_gates(gates, scores(s.routing.score, in[0].data() + n * s.E, s.E), e,
+                               s.routing);
+                  experts.insert(experts.end(), e.begin(), e.end());
+                }
+                return std::vector<Doubles>{gates, experts};
+              }};
+}
+
+GRADIENT_CASES(Router) {
+  std::vector<GradCase> cases;
+  for (const RouterFunction f :
+       {RouterFunction::kSqrtSoftplus, RouterFunction::kSigmoid, RouterFunction::kSoftmax}) {
+    for (const Sizes& s :
+         {Sizes{1, 1, 2, {f, 1, 1.5F, false}, 0}, Sizes{1, 5, 5, {f, 2, 1.5F, true}, 0},
+          Sizes{2, 7, 4, {f, 3, 1.0F, true}, 2}, Sizes{3, 13, 9, {f, 2, 2.5F, false}, 1}}) {
+      cases.push_back(learned(s));
+      cases.push_back(by_table(s));
+    }
+  }
+  return cases;
+}
+
+}  // namespace
+}  // namespace shoal::testing

@@ -1,0 +1,358 @@
+#include "train/config/load_config.h"
+
+#include <gmock/gmock.h>
+
+#include <string>
+
+#include "tests/train/config/config_files.h"
+
+namespace shoal {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const char kSmall[] = "model: {num_hidden_layers: 2}\n";
+
+std::string problems_of(const std::string& text, const std::vector<std::string>& overrides = {},
+                        bool needs_data = false) {
+  const ConfigFiles files;
+  files.write("a.yaml", text);
+  return error_of([&] { load_config("a.yaml", overrides, {.needs_data = needs_data}); });
+}
+
+TEST(LoadConfig, ReadsEverySectionAndKeepsDefaults) {
+  const ConfigFiles files;
+  files.write("a.yaml",
+              "run: {name: try, seed: 18446744073709551615}\n"
+              "model:\n"
+              "  layer_types: [sliding_attention, sliding_attention]\n"
+              "  mlp_layer_types: [hash_moe, dense]\n"
+              "  residual: hc\n"
+              "  rope_theta: 5e3\n"
+              "  init: {std: 0.01}\n"
+              "data:\n"
+              "  train: [x.txt, {path: sub/../y.jsonl, weight: 2}, /abs/z/]\n"
+              "  validation: [v.txt]\n"
+              "train: {tokens: 20e6, steps: 1e3, batch_tokens: 1.6384e4}\n"
+              "optim: {eps: 1e-20, matrices: adamw}\n"
+              "log: {tensorboard: false}\n");
+  const RunConfig c = load_config("a.yaml", {}, {.needs_data = true});
+  EXPECT_EQ(c.run.name, "try");
+  EXPECT_EQ(c.run.seed, 18446744073709551615U);
+  EXPECT_EQ(c.run.dir, files.path("runs/try"));
+  EXPECT_EQ(c.model.num_hidden_layers, 2);
+  EXPECT_EQ(c.model.mlp_layer_types.at(1), FeedForwardKind::kDense);
+  EXPECT_EQ(c.model.residual, ResidualKind::kHyper);
+  EXPECT_EQ(c.model.rope_main.theta, 5000.0);
+  EXPECT_EQ(c.model.init.std, 0.01);
+  const std::vector<CorpusSpec> corpora = {
+      {files.path("x.txt"), 1.0}, {files.path("y.jsonl"), 2.0}, {"/abs/z", 1.0}};
+  EXPECT_EQ(c.data.train, corpora);
+  EXPECT_EQ(c.data.validation_files.at(0).path, files.path("v.txt"));
+  EXPECT_EQ(c.data.validation_share, 0.0);
+  EXPECT_EQ(c.train.tokens, 20e6);
+  EXPECT_EQ(c.train.steps, 1000);
+  EXPECT_EQ(c.train.batch_tokens, 16384);
+  EXPECT_EQ(c.optim.eps, 1e-20);
+  EXPECT_EQ(c.optim.matrices, MatrixOptimizer::kAdamw);
+  EXPECT_FALSE(c.log.tensorboard);
+  EXPECT_EQ(c.optim.lr, RunConfig().optim.lr);
+}
+
+TEST(LoadConfig, SaysEverythingAtOnceInTheOrderOfTheFile) {
+  EXPECT_EQ(problems_of("run: {seed: -1}\n"
+                        "optm:\n"
+                        "  lr: 1\n"
+                        "model:\n"
+                        "  hidden_size: wide\n"
+                        "  layer_types: [sliding, sliding_attention]\n"
+                        "optim:\n"
+                        "  weigth_decay: 0.1\n"
+                        "  lr: 1e-3\n"
+                        "  lr: 2e-3\n"
+                        "  clip: -1\n"
+                        "lr: 5\n"
+                        "log: {every: 0}\n",
+                        {"train.step=5", "loss.mtp=x"}, true),
+            "a.yaml:1:13: run.seed: '-1' is out of range; give a whole number from 0 to "
+            "18446744073709551615\n"
+            "a.yaml:2:1: optm: unknown key; did you mean 'optim'?\n"
+            "a.yaml:5:16: model.hidden_size: 'wide' is not a whole number; give a whole number "
+            "from 1 to 2147483647\n"
+            "a.yaml:6:17: model.layer_types: 'sliding' is not known; did you mean "
+            "'sliding_attention'?\n"
+            "a.yaml:8:3: optim.weigth_decay: unknown key; did you mean 'weight_decay'?\n"
+            "a.yaml:10:3: optim.lr: given twice, first in line 9; keep one of them\n"
+            "a.yaml:11:9: optim.clip: -1 is out of range; give a number from 0\n"
+            "a.yaml:12:1: lr: unknown key; did you mean 'optim.lr'?\n"
+            "a.yaml:13:14: log.every: 0 is out of range; give a whole number from 1 to 2147483647\n"
+            "a.yaml: data.train: no text to train on; name files or folders, such as "
+            "[corpora/kjv.txt]\n"
+            "a.yaml: train.steps: the run has no end; set train.steps, train.tokens or "
+            "train.minutes\n"
+            "argument 'train.step=5': train.step: unknown key; did you mean 'steps'?\n"
+            "argument 'loss.mtp=x': loss.mtp: 'x' is not a number; give a number from 0");
+}
+
+struct BadValue {
+  const char* line;  // below "model:"
+  const char* says;
+};
+
+TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
+  const BadValue cases[] = {
+      {"hidden_size: 010", "'010' has a leading zero"},
+      {"hidden_size: -010", "'-010' has a leading zero"},
+      {"rms_norm_eps: 00.5", "'00.5' has a leading zero"},
+      {"hidden_size: 0x10", "'0x10' is not a decimal number"},
+      {"hidden_size: 0o17", "'0o17' is not a decimal number"},
+      {"hidden_size: 1_000", "'1_000' has an underscore"},
+      {"hidden_size: \"64\"", "'64' is text; remove the quotes"},
+      {"hidden_size: 12.5", "'12.5' is not a whole number"},
+      {"hidden_size: 1e-3", "'1e-3' is not a whole number"},
+      {"hidden_size: 64 wide", "'64 wide' is not a whole number"},
+      {"hidden_size: 99999999999999999999", "is out of range"},
+      {"hidden_size: 1e300", "is out of range"},
+      {"hidden_size: 1e999", "too large or too small for a double"},
+      {"hidden_size: 2147483648", "2147483648 is out of range"},
+      {"hidden_size: [64]", "has a list; give a whole number"},
+      {"hidden_size: {a: 1}", "has a map; give a whole number"},
+      {"hidden_size:", "has no value; give a whole number"},
+      {"hidden_size: ~", "has no value"},
+      {"hidden_size: true", "'true' is not a whole number"},
+      {"hc_eps: .nan", "'.nan' is not a number"},
+      {"hc_eps: nan", "'nan' is not finite"},
+      {"hc_eps: -inf", "'-inf' is not finite"},
+      {"hc_eps: 1e-999", "too large or too small for a double"},
+      {"hc_eps: 0", "0 is out of range; give a number above 0"},
+      {"norm_topk_prob: yes", "'yes' is not true or false; write true"},
+      {"norm_topk_prob: False", "'False' is not true or false; write false"},
+      {"norm_topk_prob: 1", "'1' is not true or false; write true"},
+      {"norm_topk_prob: \"true\"", "write true, without quotes"},
+      {"norm_topk_prob: [true]", "has a list; give true or false"},
+      {"scoring_func: softmx", "'softmx' is not known; did you mean 'softmax'?"},
+      {"scoring_func: tanh", "use one of sqrtsoftplus, sigmoid, softmax"},
+      {"layer_types: sliding_attention", "give a list, one per layer"},
+      {"layer_types: [full_attention, sliding_attention]",
+       "full_attention (layer 0) is not available yet; use sliding_attention"},
+      {"init: 5", "model.init: has '5'; give a map of keys"},
+      {"index_topk: 5", "model.index_topk: belongs to layers that are not available yet"},
+      {"compress_rates: {}", "belongs to layers that are not available yet"},
+      {"rope_parameters: {compress: {}}", "belongs to layers that are not available yet"},
+      {"num_key_value_heads: 1", "unknown key"},
+      {"extends: b.yaml", "belongs at the top of a file"},
+  };
+  for (const BadValue& bad : cases) {
+    const std::string line = bad.line;
+    const std::string text = concat(
+        "model:\n  ", line.find("layer_types") == 0 ? "" : "num_hidden_layers: 2\n  ", line, "\n");
+    const std::string said = problems_of(text);
+    EXPECT_THAT(said, HasSubstr(bad.says)) << line;
+    EXPECT_THAT(said, HasSubstr("a.yaml:")) << line;
+    EXPECT_THAT(said, Not(HasSubstr("\n"))) << line;
+  }
+}
+
+TEST(LoadConfig, ListsOfFilesAreChecked) {
+  const auto with = [](const std::string& data) {
+    return problems_of(kSmall + ("data: {" + data + "}\n"));
+  };
+  EXPECT_THAT(with("train: x.txt"), HasSubstr("give a list of paths, such as [corpora/kjv.txt]"));
+  EXPECT_THAT(with("train: [{path: a, wieght: 2}]"),
+              HasSubstr("data.train.wieght: unknown key; did you mean 'weight'?"));
+  EXPECT_THAT(with("train: [{weight: 2}]"),
+              HasSubstr("no path; give {path: FILE, weight: NUMBER}"));
+  EXPECT_THAT(with("train: [{path: a, weight: 0}]"), HasSubstr("0 is out of range"));
+  EXPECT_THAT(with("train: ['']"), HasSubstr("is empty"));
+  EXPECT_THAT(with("train: [~/x.txt]"), HasSubstr("'~' is not expanded here"));
+  EXPECT_THAT(with("train: [\"a\\0b\"]"), HasSubstr("contains a zero byte"));
+  EXPECT_THAT(with("train: [[a]]"), HasSubstr("has a list; give text"));
+  EXPECT_THAT(with("validation: []"), HasSubstr("an empty list"));
+  EXPECT_THAT(with("validation: 1"),
+              HasSubstr("1 is out of range; give a number from 0 and below 1"));
+}
+
+TEST(LoadConfig, ImpossibleCombinationsStandWhereTheyWereWritten) {
+  EXPECT_EQ(problems_of("model:\n"
+                        "  num_hidden_layers: 2\n"
+                        "  o_groups: 3\n"
+                        "  num_experts_per_tok: 20\n"
+                        "  qk_rope_head_dim: 7\n"
+                        "  max_position_embeddings: 100\n"
+                        "  vocab_size: 100\n"
+                        "data: {sequence_length: 300}\n"
+                        "train: {batch_tokens: 1000}\n"
+                        "optim: {end_lr: 1}\n"
+                        "run: {name: a/b}\n"),
+            "a.yaml:3:13: model.o_groups: 3 does not divide num_attention_heads 4; use a divisor "
+            "of it\n"
+            "a.yaml:4:24: model.num_experts_per_tok: 20 chosen of n_routed_experts 16; use at most "
+            "n_routed_experts\n"
+            "a.yaml:5:21: model.qk_rope_head_dim: 7 is odd, and rotary dimensions come in pairs; "
+            "use an even number\n"
+            "a.yaml:7:15: model.vocab_size: 100 is too small for data.tokenizer bytes; use 258\n"
+            "a.yaml:8:25: data.sequence_length: 300 is longer than model.max_position_embeddings "
+            "100; shorten the sequences or raise that key\n"
+            "a.yaml:10:17: optim.end_lr: 1 is above optim.lr 0.001; use at most that\n"
+            "a.yaml:11:13: run.name: 'a/b' is no plain name; use up to 100 letters, digits, '.', "
+            "'_' and '-', a letter or digit first");
+  EXPECT_EQ(problems_of(kSmall + std::string("train: {batch_tokens: 1000}\n")),
+            "a.yaml:2:23: train.batch_tokens: 1000 is not a multiple of data.sequence_length 512; "
+            "use 512");
+  EXPECT_EQ(problems_of(kSmall + std::string("train: {micro_batch: 3}\n")),
+            "a.yaml:2:22: train.micro_batch: 3 does not divide the 16 sequences of a step (8192 "
+            "tokens of 512); use 2");
+  // A default is at fault: the place is that of the key that was given.
+  EXPECT_EQ(problems_of(kSmall, {"data.sequence_length=4096"}),
+            "argument 'data.sequence_length=4096': train.micro_batch: 4 does not divide the 2 "
+            "sequences of a step (8192 tokens of 4096); use 2");
+}
+
+TEST(LoadConfig, SomethingMustBeThere) {
+  EXPECT_EQ(problems_of(""),
+            "a.yaml: model: missing; say at least 'model: {num_hidden_layers: 4}'");
+  EXPECT_THAT(problems_of("- a\n"),
+              HasSubstr("a.yaml:1:1: holds a list; a configuration is a map"));
+  EXPECT_THAT(problems_of("model: {}\n"), HasSubstr("model.layer_types: no layer is named"));
+  EXPECT_EQ(problems_of("model: {num_hidden_layers: 2}\noptim:\n#  lr: 1\n"), "");
+  EXPECT_EQ(
+      problems_of("data: {train: [x]}\ntrain: {minutes: 1}\n", {"model.num_hidden_layers=2"}, true),
+      "");
+}
+
+TEST(LoadConfig, FilesThatAreNone) {
+  const ConfigFiles files;
+  const auto load = [](const std::string& path) {
+    return error_of([&] { load_config(path, {}, {}); });
+  };
+  EXPECT_EQ(load("none.yaml"), "none.yaml: cannot be read (No such file or directory)");
+  EXPECT_EQ(load("."), ".: is a folder; name the YAML file in it");
+  EXPECT_EQ(load(""), ": cannot be read (No such file or directory)");
+  EXPECT_EQ(load("/dev/zero"), "/dev/zero: longer than 1048576 bytes; no configuration is");
+}
+
+TEST(LoadConfig, OverridesAreReadLikeTheFile) {
+  const ConfigFiles files;
+  files.write("a.yaml", "model: {num_hidden_layers: 2}\noptim: {lr: 1e-2, clip: 2}\n");
+  const RunConfig c =
+      load_config("a.yaml",
+                  {"optim.lr=3e-4", "optim.end_lr=1e-5", "model.hc_mult=2", "run.dir=sub/x",
+                   "data.train=[a, {path: b, weight: 3}]", "train={steps: 5}",
+                   "train.sample_prompts=['a=b', c]", "model.rope_theta=7", "optim.lr=5e-4"},
+                  {.needs_data = true});
+  EXPECT_EQ(c.optim.lr, 5e-4);  // the last one counts
+  EXPECT_EQ(c.optim.clip, 2.0);
+  EXPECT_EQ(c.model.hc_mult, 2);
+  EXPECT_EQ(c.run.dir, files.path("sub/x"));
+  EXPECT_EQ(c.data.train.at(1).weight, 3.0);
+  EXPECT_EQ(c.train.steps, 5);
+  EXPECT_EQ(c.train.sample_prompts, (std::vector<std::string>{"a=b", "c"}));
+  EXPECT_EQ(c.model.rope_main.theta, 7.0);
+}
+
+TEST(LoadConfig, BadOverridesAreNamed) {
+  EXPECT_EQ(
+      problems_of(kSmall, {"optim.lr", "optim..lr=3", "=3", ".a=1", "a.=1", "optm.lr=3",
+                           "optim.clip=", "loss=5", "extends=b.yaml", "optim.beta1=[",
+                           "model.hc_mult=9", "log.every: 5=3", "optim.eps=1\n---\n2"}),
+      "argument 'optim.lr': no '='; write key=value, such as optim.lr=3e-4\n"
+      "argument 'optim..lr=3': 'optim..lr' is no key; write section.key=value, such as "
+      "optim.lr=3e-4\n"
+      "argument '=3': '' is no key; write section.key=value, such as optim.lr=3e-4\n"
+      "argument '.a=1': '.a' is no key; write section.key=value, such as optim.lr=3e-4\n"
+      "argument 'a.=1': 'a.' is no key; write section.key=value, such as optim.lr=3e-4\n"
+      "argument 'optm.lr=3': optm: unknown key; did you mean 'optim'?\n"
+      "argument 'optim.clip=': optim.clip: has no value; give a number from 0\n"
+      "argument 'loss=5': loss: has '5'; give a map of keys\n"
+      "argument 'extends=b.yaml': extends: cannot be overridden; put it at the top of a file\n"
+      "argument 'optim.beta1=[': a key must be a plain word, found a list; put it in quotes, "
+      "or close its bracket\n"
+      "argument 'model.hc_mult=9': model.hc_mult: 9 is out of range; give a whole number "
+      "from 1 to 8\n"
+      "argument 'log.every: 5=3': 'log.every: 5' is no key; write section.key=value, such as "
+      "optim.lr=3e-4\n"
+      "argument 'optim.eps=1\\x0a---\\x0a2': a second document begins; one file holds one "
+      "configuration");
+}
+
+TEST(LoadConfig, ExtendsMergesMapsAndReplacesTheRest) {
+  const ConfigFiles files;
+  files.write("base/root.yaml",
+              "model: {num_hidden_layers: 4, hidden_size: 64, mlp_layer_types: [moe, moe, moe, "
+              "moe]}\noptim: {lr: 1e-2, clip: 3}\ndata: {train: [a, b]}\n");
+  files.write("base/middle.yaml", "extends: root.yaml\noptim:\n  lr: 2e-2\nloss:\n");
+  files.write("a.yaml",
+              "extends: base/middle.yaml\nmodel: {hidden_size: 32, rope_theta: 99}\n"
+              "data: {train: [c]}\n");
+  const LoadedConfig loaded = load_config_with_origins("a.yaml", {"optim.clip=5"}, {});
+  EXPECT_EQ(loaded.config.model.num_hidden_layers, 4);
+  EXPECT_EQ(loaded.config.model.hidden_size, 32);
+  EXPECT_EQ(loaded.config.model.rope_main.theta, 99.0);
+  EXPECT_EQ(loaded.config.optim.lr, 2e-2);
+  EXPECT_EQ(loaded.config.optim.clip, 5.0);
+  // Extended files are found beside the extending one; data is found from where one stands.
+  EXPECT_EQ(loaded.config.data.train, (std::vector<CorpusSpec>{{files.path("c"), 1.0}}));
+  EXPECT_EQ(loaded.origins.at("optim.lr").text(), "base/middle.yaml:3:7");
+  EXPECT_EQ(loaded.origins.at("model.num_hidden_layers").text(), "base/root.yaml:1:28");
+  EXPECT_EQ(loaded.origins.at("optim.clip").text(), "argument 'optim.clip=5'");
+}
+
+TEST(LoadConfig, ExtendsThatCannotWork) {
+  const ConfigFiles files;
+  const auto load = [&](const std::string& text) {
+    files.write("a.yaml", text);
+    return error_of([&] { load_config("a.yaml", {}, {}); });
+  };
+  EXPECT_EQ(load("extends: a.yaml\n"),
+            "a.yaml:1:10: extends: 'a.yaml' extends itself through this file; break the circle");
+  files.write("b.yaml", "model: {num_hidden_layers: 2}\nextends: ./a.yaml\noptim: {lr: x}\n");
+  EXPECT_EQ(load("extends: b.yaml\n"),
+            "b.yaml:2:10: extends: './a.yaml' extends itself through this file; break the circle");
+  EXPECT_EQ(load("extends: none.yaml\n"),
+            "a.yaml:1:10: extends: 'none.yaml' cannot be read (No such file or directory); the "
+            "path is relative to this file's folder");
+  EXPECT_EQ(load("extends: [b.yaml]\nmodel: {num_hidden_layers: 2}\n"),
+            "a.yaml:1:10: extends: has a list; name one YAML file");
+  EXPECT_THAT(load("extends: c.yaml\n"), HasSubstr("c.yaml"));
+  for (int i = 0; i < 10; ++i) {
+    files.write("deep" + std::to_string(i) + ".yaml",
+                "extends: deep" + std::to_string(i + 1) + ".yaml\n");
+  }
+  files.write("deep10.yaml", kSmall);
+  EXPECT_THAT(error_of([&] { load_config("deep0.yaml", {}, {}); }),
+              HasSubstr("deep8.yaml:1:10: extends: more than 8 files extend each other"));
+  EXPECT_EQ(error_of([&] { load_config("deep2.yaml", {}, {}); }), "");
+}
+
+TEST(LoadConfig, AnAliasAndItsKeyAreOne) {
+  EXPECT_EQ(problems_of("model:\n  num_hidden_layers: 2\n  rope_theta: 5\n"
+                        "  rope_parameters: {main: {rope_theta: 4}}\n"),
+            "a.yaml:3:3: model.rope_theta: means the same as "
+            "model.rope_parameters.main.rope_theta, which is given too; keep one of them");
+  EXPECT_THAT(problems_of("model:\n  num_hidden_layers: 2\n  rope_theta: -5\n"),
+              HasSubstr("a.yaml:3:15: model.rope_parameters.main.rope_theta: -5 is out of range"));
+}
+
+TEST(LoadConfig, ManyProblemsAreCounted) {
+  std::string text = kSmall;
+  for (int i = 0; i < 500; ++i) text += "unknown" + std::to_string(i) + ": 1\n";
+  const std::string said = problems_of(text);
+  EXPECT_THAT(said, HasSubstr("a.yaml:2:1: unknown0: unknown key"));
+  EXPECT_THAT(said, HasSubstr("\nand 450 more problems"));
+}
+
+TEST(ParseConfig, StandsAlone) {
+  const RunConfig c = parse_config(kSmall, "checkpoint", {"optim.lr=2"}, {});
+  EXPECT_EQ(c.optim.lr, 2.0);
+  EXPECT_EQ(error_of([] {
+              parse_config("extends: a.yaml\nmodel: {num_hidden_layers: 2}\n", "checkpoint", {},
+                           {});
+            }),
+            "checkpoint:1:10: extends: a stored configuration stands alone; remove it");
+  EXPECT_THAT(error_of([] { parse_config("a: [", "checkpoint", {}, {}); }),
+              HasSubstr("checkpoint:1:"));
+}
+
+}  // namespace
+}  // namespace shoal
