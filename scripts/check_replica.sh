@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Bits per byte after 0.49 MB of text. Seen: 2.70, the same for any thread count. The same shape in
+# Bits per byte after 0.49 MB of text. Seen: 2.70. The same shape in
 # another framework with AdamW: 2.89. What the byte before alone can tell: 3.26.
 readonly bound=2.80
 readonly shoal=build/release/shoal
