@@ -80,9 +80,8 @@ struct ModelConfig {
   // Width of a layer's experts: of each one, or of the single one of a dense layer.
   std::int64_t expert_width(FeedForwardKind kind) const {
     if (kind != FeedForwardKind::kDense) return moe_intermediate_size;
-    return intermediate_size > 0
-               ? intermediate_size
-               : moe_intermediate_size * (num_experts_per_tok + n_shared_experts);
+    return intermediate_size > 0 ? intermediate_size
+                                 : moe_intermediate_size * (num_experts_per_tok + n_shared_experts);
   }
 
   std::int64_t num_nextn_predict_layers = 1;  // MTP depth, 0 or 1 (spec 6)
