@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "autograd/kernels/sinkhorn.h"
+
 namespace shoal {
 
 enum class AttentionKind { kSliding, kCompressedSparse, kHeavilyCompressed, kFull };
@@ -95,7 +97,7 @@ struct ModelConfig {
 inline constexpr std::int64_t kMaxSize = 2147483647;
 inline constexpr std::int64_t kMaxLayers = 4096;
 inline constexpr std::int64_t kMaxStreams = 8;
-inline constexpr std::int64_t kMaxSinkhornIters = 1000;
+inline constexpr std::int64_t kMaxSinkhornIters = kMaxMixingIterations;
 
 // False: the name is known (it may stand in a config.json), but there is no such layer to train
 // yet.
