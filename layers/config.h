@@ -83,8 +83,8 @@ struct ModelConfig {
   std::int64_t bos_token_id = 0, eos_token_id = 1;
   InitConfig init;
 
-  // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams) and lists
-  // everything impossible, in the order of the members.
+  // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams, the width
+  // of dense layers) and lists everything impossible, in the order of the members.
   std::vector<ModelProblem> complete();
   // complete(), then Error(kUsage) with one line "where: key: what is wrong; what would be right"
   // per problem. `where` is a file name or "model".
