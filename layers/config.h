@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "autograd/kernels/sinkhorn.h"
+
 namespace shoal {
 
 enum class AttentionKind { kSliding, kCompressedSparse, kHeavilyCompressed, kFull };
@@ -88,8 +90,8 @@ struct ModelConfig {
   std::int64_t bos_token_id = 0, eos_token_id = 1;
   InitConfig init;
 
-  // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams) and lists
-  // everything impossible, in the order of the members.
+  // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams, the width
+  // of dense layers) and lists everything impossible, in the order of the members.
   std::vector<ModelProblem> complete();
   // complete(), then Error(kUsage) with one line "where: key: what is wrong; what would be right"
   // per problem. `where` is a file name or "model".
@@ -102,7 +104,7 @@ struct ModelConfig {
 inline constexpr std::int64_t kMaxSize = 2147483647;
 inline constexpr std::int64_t kMaxLayers = 4096;
 inline constexpr std::int64_t kMaxStreams = 8;
-inline constexpr std::int64_t kMaxSinkhornIters = 1000;
+inline constexpr std::int64_t kMaxSinkhornIters = kMaxMixingIterations;
 
 // False: the name is known (it may stand in a config.json), but there is no such layer to train
 // yet.

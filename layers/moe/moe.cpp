@@ -60,7 +60,8 @@ MoeLayer::Result MoeLayer::forward(Tape& tape, Tensor x_NC, Tensor tokens,
   const auto limit = static_cast<float>(config_.swiglu_limit);
   ClampCount* clamped = stats != nullptr ? &stats->clamped : nullptr;
   if (kind_ == FeedForwardKind::kDense) {
-    return {experts(tape, x_NC, {}, {}, w13_->value, w2_->value, true, limit, clamped), {}};
+    return {experts(tape, x_NC, {}, {}, w13_->value, w2_->value, true, limit, clamped, batch.valid),
+            {}};
   }
   const Routing routing{score_of(config_.scoring_func), config_.num_experts_per_tok,
                         static_cast<float>(config_.routed_scaling_factor), config_.norm_topk_prob};
@@ -78,7 +79,7 @@ MoeLayer::Result MoeLayer::forward(Tape& tape, Tensor x_NC, Tensor tokens,
     }
   }
   return {experts(tape, x_NC, routed.gates, routed.experts, w13_->value, w2_->value,
-                  config_.n_shared_experts > 0, limit, clamped),
+                  config_.n_shared_experts > 0, limit, clamped, batch.valid),
           routed.balance};
 }
 
