@@ -479,6 +479,10 @@ void Trainer::save(bool must) {
   }
 }
 
+void Trainer::ensure_report() const {
+  if (!fs::exists(fs::path(config_.run.dir) / "report.html")) finish_report();
+}
+
 void Trainer::finish_report() const {
   try {
     write_report(config_.run.dir);

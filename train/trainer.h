@@ -40,6 +40,8 @@ class Trainer {
   void fork_run(const std::string& from);
 
   RunEnd run();
+  // Of a finished run: writes the report that a kill after the last save left unwritten.
+  void ensure_report() const;
 
   const MemoryEstimate& memory() const { return memory_; }
   std::int64_t planned_steps() const { return schedule_.total_steps; }

@@ -127,6 +127,7 @@ int resume_command(const ResumeArguments& args) {
   say_run(config, trainer);
   trainer.resume_run();
   if (trainer.is_finished()) {
+    trainer.ensure_report();
     spdlog::info("{} is finished at step {}; nothing to do", printable(folder), trainer.step());
     return 0;
   }
