@@ -73,7 +73,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnDocumentEnd() override {}
   void OnAnchor(const YAML::Mark& mark, const std::string& name) override {
-    problems_.add(place(mark), path(), "anchor '&", printable(name),
+    problems_.add(place(mark), path(), "anchor '&", excerpt(name),
                   "' is not supported; write the value out");
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
@@ -138,7 +138,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void check_tag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
-    problems_.add(place(mark), path(), "tag '", printable(tag), "' is not supported; remove it");
+    problems_.add(place(mark), path(), "tag '", excerpt(tag), "' is not supported; remove it");
   }
 
   // At the end of the text yaml-cpp takes an open quote for closed.
@@ -264,7 +264,7 @@ std::optional<Node> read_yaml(const std::string& text, const std::shared_ptr<con
       return std::nullopt;
     }
     const Place place{source, std::max(error.mark.line, 0) + 1, std::max(error.mark.column, 0) + 1};
-    problems.add(place, "", "not valid YAML (", printable(error.msg, 100),
+    problems.add(place, "", "not valid YAML (", excerpt(error.msg, 100),
                  "); check indentation, colons, quotes and brackets around here");
     return std::nullopt;
   }
