@@ -68,7 +68,8 @@ TEST(Arena, SaysWhatItNeedsAndWhatItHas) {
     arena.push(65);
     FAIL();
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("need 128 bytes, have 64"));
+    EXPECT_THAT(error.what(),
+                ::testing::HasSubstr("lower train.micro_batch or data.sequence_length"));
   }
   EXPECT_THROW(arena.push_high(65), Error);
   arena.push(64);
