@@ -143,6 +143,16 @@ double estimate_parameters(const ModelConfig& m) {
   return layers * (attention + experts + streams) + 2 * d(m.vocab_size) * C + 4 * C * C;
 }
 
+// A dense layer without a width of its own is as wide as a token's experts together.
+void derive_dense_width(ModelConfig& m) {
+  const bool dense = std::find(m.mlp_layer_types.begin(), m.mlp_layer_types.end(),
+                               FeedForwardKind::kDense) != m.mlp_layer_types.end();
+  const std::int64_t experts = m.num_experts_per_tok + m.n_shared_experts;
+  if (!dense || m.intermediate_size != 0) return;
+  m.intermediate_size =
+      m.moe_intermediate_size <= kMaxSize / experts ? m.moe_intermediate_size * experts : kMaxSize;
+}
+
 }  // namespace
 
 bool is_available(AttentionKind kind) { return kind == AttentionKind::kSliding; }
@@ -163,6 +173,7 @@ std::vector<ModelProblem> ModelConfig::complete() {
   check.size("hc_sinkhorn_iters", hc_sinkhorn_iters, 1, kMaxSinkhornIters);
   check.positive("hc_eps", hc_eps);
   check_experts(*this, check);
+  if (check.problems.empty()) derive_dense_width(*this);
   check.size("num_nextn_predict_layers", num_nextn_predict_layers, 0, 1);
   const std::int64_t last_id = std::max<std::int64_t>(vocab_size, 1) - 1;
   check.size("bos_token_id", bos_token_id, 0, last_id);

@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "autograd/kernels/sinkhorn.h"
+
 namespace shoal {
 
 enum class AttentionKind { kSliding, kCompressedSparse, kHeavilyCompressed, kFull };
@@ -77,12 +79,19 @@ struct ModelConfig {
   double routed_scaling_factor = 1.5;
   double swiglu_limit = 10.0;  // 0: no clamp
 
+  // Width of a layer's experts: of each one, or of the single one of a dense layer.
+  std::int64_t expert_width(FeedForwardKind kind) const {
+    if (kind != FeedForwardKind::kDense) return moe_intermediate_size;
+    return intermediate_size > 0 ? intermediate_size
+                                 : moe_intermediate_size * (num_experts_per_tok + n_shared_experts);
+  }
+
   std::int64_t num_nextn_predict_layers = 1;  // MTP depth, 0 or 1 (spec 6)
   std::int64_t bos_token_id = 0, eos_token_id = 1;
   InitConfig init;
 
-  // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams) and lists
-  // everything impossible, in the order of the members.
+  // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams, the width
+  // of dense layers) and lists everything impossible, in the order of the members.
   std::vector<ModelProblem> complete();
   // complete(), then Error(kUsage) with one line "where: key: what is wrong; what would be right"
   // per problem. `where` is a file name or "model".
@@ -95,7 +104,7 @@ struct ModelConfig {
 inline constexpr std::int64_t kMaxSize = 2147483647;
 inline constexpr std::int64_t kMaxLayers = 4096;
 inline constexpr std::int64_t kMaxStreams = 8;
-inline constexpr std::int64_t kMaxSinkhornIters = 1000;
+inline constexpr std::int64_t kMaxSinkhornIters = kMaxMixingIterations;
 
 // False: the name is known (it may stand in a config.json), but there is no such layer to train
 // yet.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "autograd/base/trace.h"
 #include "train/param_slices.h"
@@ -27,6 +28,7 @@ StepCounts count(std::span<const Batch> batches) {
 
 StepRunner::StepRunner(Model& model, Tape& tape, const Options& options)
     : model_(model),
+      blocks_(model.all_blocks()),
       tape_(tape),
       options_(options),
       optimizer_(options.optimizer, slices_of(model.store()), model.store().flat_size()),
@@ -51,7 +53,7 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     s.clamped = {};
   }
   StepOutcome out;
-  out.finished = tree_.accumulate([&](std::int64_t i) {
+  const auto run = [&](std::int64_t i) {
     if (give_up && give_up()) return false;
     const auto at = static_cast<std::size_t>(i);
     Loss parts;
@@ -66,7 +68,8 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     sums_[at] = {value_of(parts.ce), value_of(parts.mtp), value_of(parts.balance)};
     tape_.end_microbatch();
     return true;
-  });
+  };
+  out.finished = tree_.accumulate(std::ref(run));  // a reference fits without a heap call
   if (!out.finished) {
     tape_.end_microbatch();
     return out;
@@ -96,9 +99,8 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const LossConfig& l
 
 // b_i += gamma sign(mean load - load_i), from the loads of the whole step (spec 5.4).
 void StepRunner::update_router_biases() {
-  const std::vector<const Block*> blocks = model_.all_blocks();
-  for (std::size_t l = 0; l < blocks.size(); ++l) {
-    ModelBuffer* bias = blocks[l]->feed_forward().bias();
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    ModelBuffer* bias = blocks_[l]->feed_forward().bias();
     if (bias == nullptr) continue;
     const std::vector<std::int64_t>& load = stats_[l].load;
     std::int64_t total = 0;

@@ -39,7 +39,7 @@ struct StepOutcome {
 };
 
 // One training step over a model: forward and backward of every micro-batch, the gradient tree,
-// the optimizer, the router biases. The trainer and the parity cases both use it.
+// the optimizer, the router biases. After the second it makes no heap call. The trainer and the parity cases both use it.
 class StepRunner {
  public:
   struct Options {
@@ -67,6 +67,7 @@ class StepRunner {
   void update_router_biases();
 
   Model& model_;
+  std::vector<const Block*> blocks_;
   Tape& tape_;
   Options options_;
   Optimizer optimizer_;

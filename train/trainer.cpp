@@ -336,8 +336,7 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
     record.clamp.gate_high += c.gate_high;
     record.clamp.up_high += c.up_high;
     record.clamp.up_low += c.up_low;
-    record.clamp.clamp_inputs +=
-        blocks[l]->feed_forward().inputs_per_row() * config_.train.batch_tokens;
+    record.clamp.clamp_inputs += c.pairs;
   }
   record.step_seconds = seconds;
   record.tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds;
@@ -359,7 +358,7 @@ void Trainer::write_layers() {
         blocks[l] == model_.mtp_block() ? LayerRecord::kMtp : static_cast<std::int64_t>(l);
     record.expert_load = stats.load;
     record.clamp = {stats.clamped.gate_high, stats.clamped.up_high, stats.clamped.up_low,
-                    blocks[l]->feed_forward().inputs_per_row() * config_.train.batch_tokens};
+                    stats.clamped.pairs};
     if (const ModelBuffer* bias = blocks[l]->feed_forward().bias()) {
       const float* b = bias->value.as<float>();
       const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());

@@ -10,7 +10,7 @@ namespace {
 
 // Eight tokens go by in the lanes of a vector, so that nothing in here is a sum over lanes.
 constexpr int kLanes = 8;
-constexpr int kMaxIterations = 64;
+constexpr int kMaxIterations = kMaxMixingIterations;
 
 Vec8 exp8(const Vec8& x) {
   Vec8 y;

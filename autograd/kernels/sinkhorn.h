@@ -10,10 +10,12 @@ enum class Mixing : std::uint8_t {
   kHead,      // reads alone: the collapse before the final norm
 };
 
+inline constexpr std::int64_t kMaxMixingIterations = 64;  // backward holds them all
+
 struct MixingShape {
   Mixing kind;
   std::int64_t streams;     // 1 .. 8
-  std::int64_t iterations;  // column normalisations, 20 in V4
+  std::int64_t iterations;  // column normalisations, 1 .. kMaxMixingIterations; 20 in V4
   float eps;                // hc_eps
   std::int64_t columns() const { return kind == Mixing::kHead ? streams : streams * (2 + streams); }
 };

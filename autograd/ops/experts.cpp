@@ -18,6 +18,7 @@ struct Experts {
     Tensor token;   // [R] i32: the token of a grouped row
     Tensor place;   // [N, slots] i32: the grouped row of a token's slot; the shared one comes last
     Tensor start;   // [G + 1] i32: first grouped row of each expert
+    Tensor valid;   // [N] i32 or null: rows that the counters count
     ClampCount* clamped;
     float limit;
     bool shared;
@@ -127,13 +128,16 @@ struct Experts {
         up_low += up[f] < -limit ? 1 : 0;
         out[f] = a * fast_sigmoid(a) * b * g;
       }
+      if (s.valid && s.valid.as<std::int32_t>()[n] == 0) return;
       ClampCount& count = counts[static_cast<std::size_t>(chunk)];
+      count.pairs += F;
       count.gate_high += gate_high;
       count.up_high += up_high;
       count.up_low += up_low;
     });
     if (s.clamped != nullptr && !tape.is_replaying()) {
       for (const ClampCount& count : counts) {
+        s.clamped->pairs += count.pairs;
         s.clamped->gate_high += count.gate_high;
         s.clamped->up_high += count.up_high;
         s.clamped->up_low += count.up_low;
@@ -225,18 +229,19 @@ const RegisterOp kRegistered{kOpInfo<Experts>};
 }  // namespace
 
 Tensor experts(Tape& tape, Tensor x, Tensor gates, Tensor experts, Tensor w13, Tensor w2,
-               bool shared, float limit, ClampCount* clamped) {
+               bool shared, float limit, ClampCount* clamped, Tensor valid) {
   const std::int64_t N = x.shape.rows(), C = x.shape.cols();
   const std::int64_t G = w2.shape[0], F = w2.shape.cols();
   CHECK(w2.shape == (Shape{G, C, F}) && w13.shape == (Shape{G, 2 * F, C}), "experts: x ", x.shape,
         " does not fit w13 ", w13.shape, " and w2 ", w2.shape);
   CHECK(gates ? gates.shape == experts.shape && gates.shape.rows() == N : shared && G == 1,
         "experts: gates ", gates.shape, " for x ", x.shape, " and ", G, " experts");
+  CHECK(!valid || valid.shape.numel() == N, "experts: valid ", valid.shape, " for x ", x.shape);
   const std::int64_t slots = (gates ? gates.shape.cols() : 0) + (shared ? 1 : 0), R = N * slots;
   Tensor y = tape.alloc(x.shape);
   tape.apply<Experts>({x, gates, experts, w13, w2, tape.alloc({R, 2 * F}),
                        tape.alloc({R}, DType::kI32), tape.alloc({N, slots}, DType::kI32),
-                       tape.alloc({G + 1}, DType::kI32), clamped, limit, shared},
+                       tape.alloc({G + 1}, DType::kI32), valid, clamped, limit, shared},
                       {x, gates, w13, w2}, {&y});
   return y;
 }

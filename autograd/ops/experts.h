@@ -3,9 +3,9 @@
 
 namespace shoal {
 
-// How often the SwiGLU clamp acted (spec 5.2).
+// How often the SwiGLU clamp acted (spec 5.2), on how many pairs of a gate and an up.
 struct ClampCount {
-  std::int64_t gate_high = 0, up_high = 0, up_low = 0;
+  std::int64_t gate_high = 0, up_high = 0, up_low = 0, pairs = 0;
 };
 
 // A mixture of clamped SwiGLU experts, routed ones and optionally one shared (spec 5.1, 5.2).
@@ -17,7 +17,8 @@ struct ClampCount {
 // The shared expert, if there is one, is the last of the G; without routed experts (a dense layer)
 // gates and experts are null. limit 0: no clamp. Tokens are grouped by expert, and every expert's
 // rows are multiplied together; a token's bits do not depend on who shares its expert.
+// clamped: null, or added to for the rows where valid [N] i32 is not 0 (null: every row).
 Tensor experts(Tape& tape, Tensor x, Tensor gates, Tensor experts, Tensor w13, Tensor w2,
-               bool shared, float limit, ClampCount* clamped);
+               bool shared, float limit, ClampCount* clamped, Tensor valid = {});
 
 }  // namespace shoal

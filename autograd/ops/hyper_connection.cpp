@@ -231,7 +231,8 @@ StreamMix hc_collapse(Tape& tape, Tensor x, Tensor fn, Tensor base, Tensor scale
       (fn.shape == Shape{J, n * C} && base.shape == Shape{J} && scale.shape == Shape{head ? 1 : 3}),
       "hc_collapse: fn ", fn.shape, ", base ", base.shape, ", scale ", scale.shape, " for x ",
       x.shape);
-  CHECK(shape.iterations >= 1 && shape.iterations <= 64, "hc_collapse: 1 to 64 iterations");
+  CHECK(shape.iterations >= 1 && shape.iterations <= kMaxMixingIterations,
+        "hc_collapse: ", shape.iterations, " iterations; 1 to ", kMaxMixingIterations);
   StreamMix mix{tape.alloc({N, C}), {}, {}};
   const HcCollapse::Saved saved{
       x, fn, base, scale, tape.alloc({N, J}), tape.alloc({N}), tape.alloc({N, n}), shape, norm_eps};

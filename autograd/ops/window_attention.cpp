@@ -12,6 +12,9 @@ namespace {
 // Rows of queries that go by together. More rows share more keys, but also multiply more pairs
 // that the window hides.
 constexpr std::int64_t kBlock = 32;
+// Blocks whose parts of dkv are held at once: without a bound a window as long as the text would
+// make them grow with its square.
+constexpr std::int64_t kWave = 64;
 
 struct WindowAttention {
   static constexpr std::string_view kName = "window_attention";
@@ -93,19 +96,38 @@ struct WindowAttention {
   // With do turned forward again, dP = do . kv and D = do . o (spec 2.9):
   //   dz = P (dP - D) / sqrt(D),  dq = dz kv,  dkv = P^T do + dz^T q,  dsink = -P_sink D.
   // A key is seen from several blocks: each writes its own part, then the parts of a key are added
-  // in the order of blocks.
+  // in the order of blocks, a wave of blocks at a time.
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
+    const std::int64_t D = s.D(), H = s.H, parts = s.max_keys();
+    const auto dkv = tape.scratch<float>(std::min(s.blocks(), kWave) * parts * D);
+    const auto dsink = tape.scratch<float>(s.blocks() * H);
+    for (std::int64_t i = 0; i < s.blocks(); i += kWave) {
+      const std::int64_t end = std::min(s.blocks(), i + kWave);
+      backward_blocks(s, i, end, dy, dx, dkv.data(), dsink.data());
+      if (dx[kKv]) add_parts(s, i, end, dkv.data(), dx[kKv]);
+    }
+    if (dx[kSink] && !parallel_is_off()) {
+      for (std::int64_t h = 0; h < H; ++h) {
+        float sum = 0.0F;
+        for (std::int64_t i = 0; i < s.blocks(); ++i) sum += dsink[i * H + h];
+        write_grad(dx[kSink].data() + h, dx[kSink].beta, 1, [=](std::int64_t) { return sum; });
+      }
+    }
+  }
+
+  // dq and dsink of the blocks [first, end), and their parts of dkv.
+  static void backward_blocks(const Saved& s, std::int64_t first, std::int64_t end_block,
+                              Cotangents dy, GradSlots dx, float* dkv, float* dsink) {
     const std::int64_t D = s.D(), H = s.H, nope = D - 2 * s.rope.pairs, parts = s.max_keys();
     const float scale = s.scale();
-    const auto dkv = tape.scratch<float>(s.blocks() * parts * D);
-    const auto dsink = tape.scratch<float>(s.blocks() * H);
-    for_tasks(s.blocks(), [&](std::int64_t i) {
+    for_tasks(end_block - first, [&](std::int64_t task) {
+      const std::int64_t i = first + task;
       const Block b(s, i);
       auto* p = static_cast<float*>(
           thread_scratch(1, static_cast<std::size_t>(b.rows * (2 * b.keys + D)) * sizeof(float)));
       float* dz = p + b.rows * b.keys;
       float* turned = dz + b.rows * b.keys;
-      float* dsink_h = dsink.data() + i * H;
+      float* dsink_h = dsink + i * H;
       std::fill_n(dsink_h, H, 0.0F);
       std::copy(dy[0].row(b.n0), dy[0].row(b.n0) + b.rows * D, turned);
       for (std::int64_t n = b.n0; n < b.n1; ++n) {
@@ -140,34 +162,31 @@ struct WindowAttention {
         multiply_values(s, b, dz, dx[kQ].data() + b.n0 * H * D, dx[kQ].beta != 0.0F);
       }
       if (dx[kKv]) {
-        float* part = dkv.data() + i * parts * D;
+        float* part = dkv + task * parts * D;
         gemm_on_this_thread(gemm_weight_grad(b.rows, b.keys, D, p, turned, part, false));
         gemm_on_this_thread(gemm_weight_grad(b.rows, b.keys, D, dz, s.q.row(b.n0), part, true));
       }
     });
-    if (dx[kKv]) {
-      for_chunks(s.N(), [&](Range keys) {
-        for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-          float* out = dx[kKv].data() + j * D;
-          float beta = dx[kKv].beta;
-          const std::int64_t last = std::min(s.blocks() - 1, (j + s.window - 1) / kBlock);
-          for (std::int64_t i = j / kBlock; i <= last; ++i) {
-            const Block b(s, i);
-            if (j < b.k0 || j >= b.n1) continue;
-            const float* part = dkv.data() + (i * parts + j - b.k0) * D;
-            write_grad(out, beta, D, [=](std::int64_t d) { return part[d]; });
-            beta = 1.0F;
-          }
+  }
+
+  static void add_parts(const Saved& s, std::int64_t first, std::int64_t end, const float* dkv,
+                        const GradSlot& out) {
+    const std::int64_t D = s.D(), parts = s.max_keys();
+    const std::int64_t begin_key = std::max<std::int64_t>(0, first * kBlock - s.window + 1);
+    const std::int64_t end_key = std::min(s.N(), end * kBlock);
+    for_chunks(end_key - begin_key, [&](Range keys) {
+      for (std::int64_t j = begin_key + keys.begin; j < begin_key + keys.end; ++j) {
+        const std::int64_t own = j / kBlock;  // the first block that sees the key
+        const std::int64_t last = std::min(end - 1, (j + s.window - 1) / kBlock);
+        for (std::int64_t i = std::max(own, first); i <= last; ++i) {
+          const Block b(s, i);
+          if (j < b.k0 || j >= b.n1) continue;
+          const float* part = dkv + ((i - first) * parts + j - b.k0) * D;
+          write_grad(out.data() + j * D, i == own ? out.beta : 1.0F, D,
+                     [=](std::int64_t d) { return part[d]; });
         }
-      });
-    }
-    if (dx[kSink] && !parallel_is_off()) {
-      for (std::int64_t h = 0; h < H; ++h) {
-        float sum = 0.0F;
-        for (std::int64_t i = 0; i < s.blocks(); ++i) sum += dsink[i * H + h];
-        write_grad(dx[kSink].data() + h, dx[kSink].beta, 1, [=](std::int64_t) { return sum; });
       }
-    }
+    });
   }
 };
 const RegisterOp kRegistered{kOpInfo<WindowAttention>};

@@ -26,7 +26,7 @@ MoeLayer::MoeLayer(ParamStore& store, const std::string& prefix, const ModelConf
   const bool dense = kind == FeedForwardKind::kDense;
   const std::int64_t C = config.hidden_size, E = dense ? 0 : config.n_routed_experts;
   const std::int64_t K = config.num_experts_per_tok;
-  F_ = dense ? config.intermediate_size : config.moe_intermediate_size;
+  F_ = config.expert_width(kind);
   if (!dense) {
     gate_ = &add_matrix(store, prefix + "gate.weight", E, C, std);
     if (kind == FeedForwardKind::kHashMoe) {
@@ -60,7 +60,8 @@ MoeLayer::Result MoeLayer::forward(Tape& tape, Tensor x_NC, Tensor tokens,
   const auto limit = static_cast<float>(config_.swiglu_limit);
   ClampCount* clamped = stats != nullptr ? &stats->clamped : nullptr;
   if (kind_ == FeedForwardKind::kDense) {
-    return {experts(tape, x_NC, {}, {}, w13_->value, w2_->value, true, limit, clamped), {}};
+    return {experts(tape, x_NC, {}, {}, w13_->value, w2_->value, true, limit, clamped, batch.valid),
+            {}};
   }
   const Routing routing{score_of(config_.scoring_func), config_.num_experts_per_tok,
                         static_cast<float>(config_.routed_scaling_factor), config_.norm_topk_prob};
@@ -78,7 +79,7 @@ MoeLayer::Result MoeLayer::forward(Tape& tape, Tensor x_NC, Tensor tokens,
     }
   }
   return {experts(tape, x_NC, routed.gates, routed.experts, w13_->value, w2_->value,
-                  config_.n_shared_experts > 0, limit, clamped),
+                  config_.n_shared_experts > 0, limit, clamped, batch.valid),
           routed.balance};
 }
 

@@ -9,7 +9,7 @@
 namespace shoal {
 
 // What a feed-forward layer did in a step: integers, so that sums over micro-batches and ranks are
-// exact. Padding counts nowhere in `load`.
+// exact. Padding counts nowhere.
 struct MoeStats {
   std::vector<std::int64_t> load;  // tokens per routed expert
   ClampCount clamped;
@@ -35,11 +35,6 @@ class MoeLayer {
   bool has_balance() const { return kind_ == FeedForwardKind::kMoe; }
   ModelBuffer* bias() const { return bias_; }    // learned routing
   ModelBuffer* table() const { return table_; }  // hash routing
-  // Pairs (gate, up) that a row sends through the SwiGLU clamp.
-  std::int64_t inputs_per_row() const {
-    const bool dense = kind_ == FeedForwardKind::kDense;
-    return F_ * (dense ? 1 : config_.num_experts_per_tok + config_.n_shared_experts);
-  }
 
  private:
   const ModelConfig& config_;

@@ -32,7 +32,13 @@ SHOAL_INLINE void accumulate(const float* a, const float* b, std::int64_t panel_
     for (int r = 0; r < R; ++r) {
       const float x = a[r * kRowStep + k * kDepthStep];
 #pragma GCC unroll 8
-      for (int v = 0; v < P * kVecs; ++v) acc[r][v] += x * columns[v];  // contracted to fma
+      for (int v = 0; v < P * kVecs; ++v) {
+        // Contracted to one fused multiply-add. Through references, so that a sanitizer's check of
+        // an index does not come between product and sum.
+        Vec& sum = acc[r][v];
+        const Vec& column = columns[v];
+        sum += x * column;
+      }
     }
   }
 }
@@ -75,7 +81,11 @@ void gram_tile(const GramProduct& g, std::int64_t i, std::int64_t j, std::int64_
       Vec s[R][P * kVecs];
       load<R, P>(g.s + j * c_panel + i * kPanel, c_panel, s);
       for (int r = 0; r < R; ++r) {
-        for (int v = 0; v < P * kVecs; ++v) acc[r][v] += g.ratio * s[r][v];
+        for (int v = 0; v < P * kVecs; ++v) {
+          Vec& sum = acc[r][v];
+          const Vec& other = s[r][v];
+          sum += g.ratio * other;
+        }
       }
     }
     for (int r = 0; r < R; ++r) {

@@ -170,5 +170,22 @@ TEST(ModelConfig, KindsHaveTheirPublishedNames) {
   EXPECT_STREQ(name_of(RouterScore::kSqrtSoftplus), "sqrtsoftplus");
 }
 
+TEST(ModelConfig, DenseLayersAreAsWideAsATokensExperts) {
+  ModelConfig m;
+  m.mlp_layer_types = {FeedForwardKind::kDense, FeedForwardKind::kMoe};
+  m.num_hidden_layers = 2;
+  m.num_experts_per_tok = 3;
+  m.moe_intermediate_size = 20;
+  ModelConfig given = m, none = m;
+  m.finish("test");
+  EXPECT_EQ(m.intermediate_size, 80);  // three routed and the shared one
+  given.intermediate_size = 7;
+  given.finish("test");
+  EXPECT_EQ(given.intermediate_size, 7);
+  none.mlp_layer_types[0] = FeedForwardKind::kMoe;
+  none.finish("test");
+  EXPECT_EQ(none.intermediate_size, 0);
+}
+
 }  // namespace
 }  // namespace shoal

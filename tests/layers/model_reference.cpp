@@ -1,0 +1,304 @@
+#include "tests/layers/model_reference.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace shoal::testing {
+namespace {
+
+double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+
+std::vector<double> unit_rms(std::vector<double> x, double eps) {
+  double squares = 0.0;
+  for (const double v : x) squares += v * v;
+  const double r = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
+  for (double& v : x) v *= r;
+  return x;
+}
+
+}  // namespace
+
+ModelReference::ModelReference(Model& model) : config_(model.config()) {
+  model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
+    const float* from = p.value.as<float>() + piece.offset;
+    tensors_[piece.name].assign(from, from + piece.shape.numel());
+  });
+  for (const ModelBuffer& b : model.store().buffers()) {
+    Vector& to = tensors_[b.name];
+    for (std::int64_t i = 0; i < b.value.shape.numel(); ++i) {
+      to.push_back(b.value.dtype == DType::kI32 ? b.value.as<std::int32_t>()[i]
+                                                : b.value.as<float>()[i]);
+    }
+  }
+}
+
+ModelReference::Vector ModelReference::times(const std::string& name, const Vector& x) const {
+  const Vector& w = at(name);
+  Vector y(w.size() / x.size(), 0.0);
+  for (std::size_t o = 0; o < y.size(); ++o) {
+    for (std::size_t i = 0; i < x.size(); ++i) y[o] += w[o * x.size() + i] * x[i];
+  }
+  return y;
+}
+
+ModelReference::Vector ModelReference::norm(const std::string& name, const Vector& x) const {
+  Vector y = unit_rms(x, config_.rms_norm_eps);
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] *= at(name)[i];
+  return y;
+}
+
+void ModelReference::turn(Vector& v, double position) const {
+  const auto r = static_cast<std::size_t>(config_.qk_rope_head_dim);
+  for (std::size_t i = 0; i < r / 2; ++i) {
+    const double w =
+        std::pow(config_.rope_main.theta, -2.0 * static_cast<double>(i) / static_cast<double>(r));
+    const double c = std::cos(position * w), s = std::sin(position * w);
+    double& a = v[v.size() - r + 2 * i];
+    double& b = v[v.size() - r + 2 * i + 1];
+    const double before = a;
+    a = before * c - b * s;
+    b = before * s + b * c;
+  }
+}
+
+ModelReference::Mix ModelReference::mix(const std::string& prefix, const Rows& X) const {
+  const std::size_t n = X.size();
+  Vector v;
+  for (const Vector& stream : X) v.insert(v.end(), stream.begin(), stream.end());
+  const Vector u = times(prefix + "_fn", unit_rms(v, config_.rms_norm_eps));
+  const Vector &a = at(prefix + "_scale"), &b = at(prefix + "_base");
+  const double eps = config_.hc_eps;
+  Mix m{Vector(X[0].size(), 0.0), Vector(n), Rows(n, Vector(n))};
+  for (std::size_t j = 0; j < n; ++j) {
+    const double A = sigmoid(a[0] * u[j] + b[j]) + eps;
+    for (std::size_t c = 0; c < m.read.size(); ++c) m.read[c] += A * X[j][c];
+    m.post[j] = 2.0 * sigmoid(a[1] * u[n + j] + b[n + j]);
+    double sum = 0.0;
+    for (std::size_t k = 0; k < n; ++k) {
+      const std::size_t at = 2 * n + n * j + k;
+      sum += m.comb[j][k] = std::exp(a[2] * u[at] + b[at]);
+    }
+    for (std::size_t k = 0; k < n; ++k) m.comb[j][k] = m.comb[j][k] / sum + eps;
+  }
+  const auto columns = [&] {
+    for (std::size_t k = 0; k < n; ++k) {
+      double sum = eps;
+      for (std::size_t j = 0; j < n; ++j) sum += m.comb[j][k];
+      for (std::size_t j = 0; j < n; ++j) m.comb[j][k] /= sum;
+    }
+  };
+  columns();
+  for (std::int64_t i = 1; i < config_.hc_sinkhorn_iters; ++i) {
+    for (Vector& row : m.comb) {
+      const double sum = std::accumulate(row.begin(), row.end(), eps);
+      for (double& x : row) x /= sum;
+    }
+    columns();
+  }
+  return m;
+}
+
+ModelReference::Vector ModelReference::head(const std::string& prefix, const Rows& X) const {
+  Vector v;
+  for (const Vector& stream : X) v.insert(v.end(), stream.begin(), stream.end());
+  const Vector u = times(prefix + "_fn", unit_rms(v, config_.rms_norm_eps));
+  Vector h(X[0].size(), 0.0);
+  for (std::size_t j = 0; j < X.size(); ++j) {
+    const double A = sigmoid(at(prefix + "_scale")[0] * u[j] + at(prefix + "_base")[j]);
+    for (std::size_t c = 0; c < h.size(); ++c) h[c] += (A + config_.hc_eps) * X[j][c];
+  }
+  return h;
+}
+
+ModelReference::Rows ModelReference::attention(const std::string& prefix, const Rows& x) const {
+  const auto H = static_cast<std::size_t>(config_.num_attention_heads);
+  const auto D = static_cast<std::size_t>(config_.head_dim);
+  const auto g = static_cast<std::size_t>(config_.o_groups);
+  const auto window = static_cast<std::size_t>(config_.sliding_window);
+  const std::size_t T = x.size();
+  std::vector<Rows> q(T);
+  Rows kv(T), out(T);
+  for (std::size_t t = 0; t < T; ++t) {
+    const Vector all = times(prefix + "wq_b.weight",
+                             norm(prefix + "q_norm.weight", times(prefix + "wq_a.weight", x[t])));
+    for (std::size_t h = 0; h < H; ++h) {
+      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(h * D);
+      q[t].push_back(
+          unit_rms(Vector(begin, begin + static_cast<std::ptrdiff_t>(D)), config_.rms_norm_eps));
+      turn(q[t][h], static_cast<double>(t));
+    }
+    kv[t] = norm(prefix + "kv_norm.weight", times(prefix + "wkv.weight", x[t]));
+    turn(kv[t], static_cast<double>(t));
+  }
+  const Vector& wo_a = at(prefix + "wo_a.weight");
+  const auto rank = static_cast<std::size_t>(config_.o_lora_rank);
+  for (std::size_t t = 0; t < T; ++t) {
+    Vector joined(g * rank, 0.0);
+    for (std::size_t h = 0; h < H; ++h) {
+      double below = std::exp(at(prefix + "attn_sink")[h]);
+      Vector o(D, 0.0);
+      for (std::size_t j = t + 1 >= window ? t + 1 - window : 0; j <= t; ++j) {
+        const double z = std::inner_product(q[t][h].begin(), q[t][h].end(), kv[j].begin(), 0.0) /
+                         std::sqrt(static_cast<double>(D));
+        below += std::exp(z);
+        for (std::size_t d = 0; d < D; ++d) o[d] += std::exp(z) * kv[j][d];
+      }
+      for (double& v : o) v /= below;
+      turn(o, -static_cast<double>(t));
+      const std::size_t group = h / (H / g), place = h % (H / g), width = H / g * D;
+      for (std::size_t r = 0; r < rank; ++r) {
+        for (std::size_t d = 0; d < D; ++d) {
+          joined[group * rank + r] += wo_a[(group * rank + r) * width + place * D + d] * o[d];
+        }
+      }
+    }
+    out[t] = times(prefix + "wo_b.weight", joined);
+  }
+  return out;
+}
+
+ModelReference::Vector ModelReference::expert(const std::string& prefix, const Vector& x) const {
+  Vector gate = times(prefix + "w1.weight", x);
+  const Vector up = times(prefix + "w3.weight", x);
+  const double s = config_.swiglu_limit > 0.0 ? config_.swiglu_limit : 1e300;
+  for (std::size_t f = 0; f < gate.size(); ++f) {
+    const double a = std::min(gate[f], s);
+    gate[f] = a * sigmoid(a) * std::clamp(up[f], -s, s);
+  }
+  return times(prefix + "w2.weight", gate);
+}
+
+ModelReference::Vector ModelReference::moe(const std::string& prefix, const Vector& x, int token,
+                                           Choices* choices) const {
+  const auto K = static_cast<std::size_t>(config_.num_experts_per_tok);
+  Vector s = times(prefix + "gate.weight", x);
+  for (double& v : s) v = std::sqrt(std::log1p(std::exp(v)));
+  std::vector<int> chosen;
+  if (tensors_.contains(prefix + "gate.tid2eid")) {
+    for (std::size_t k = 0; k < K; ++k) {
+      chosen.push_back(
+          static_cast<int>(at(prefix + "gate.tid2eid")[static_cast<std::size_t>(token) * K + k]));
+    }
+  } else {
+    Vector biased = s;
+    for (std::size_t e = 0; e < s.size(); ++e) biased[e] += at(prefix + "gate.bias")[e];
+    for (std::size_t k = 0; k < K; ++k) {
+      const auto best = std::max_element(biased.begin(), biased.end());
+      chosen.push_back(static_cast<int>(best - biased.begin()));
+      *best = -1e300;
+    }
+    Choice choice{s, chosen};
+    const double total = std::accumulate(s.begin(), s.end(), 0.0);
+    for (double& v : choice.share) v /= total;
+    choices->push_back(choice);
+  }
+  double total = 1e-20;
+  for (const int e : chosen) total += s[static_cast<std::size_t>(e)];
+  Vector y = expert(prefix + "shared_experts.", x);
+  for (const int e : chosen) {
+    const double gate = config_.routed_scaling_factor * s[static_cast<std::size_t>(e)] / total;
+    const Vector one = expert(prefix + "experts." + std::to_string(e) + ".", x);
+    for (std::size_t c = 0; c < y.size(); ++c) y[c] += gate * one[c];
+  }
+  return y;
+}
+
+void ModelReference::block(const std::string& prefix, Streams& X, const std::vector<int>& ids,
+                           Choices* choices) const {
+  const auto write = [](Rows& X_t, const Mix& m, const Vector& y) {
+    Rows next(X_t.size(), Vector(y.size()));
+    for (std::size_t k = 0; k < X_t.size(); ++k) {
+      for (std::size_t c = 0; c < y.size(); ++c) {
+        next[k][c] = m.post[k] * y[c];
+        for (std::size_t j = 0; j < X_t.size(); ++j) next[k][c] += m.comb[j][k] * X_t[j][c];
+      }
+    }
+    X_t = next;
+  };
+  std::vector<Mix> mixes;
+  Rows x;
+  for (const Rows& X_t : X) {
+    mixes.push_back(mix(prefix + "hc_attn", X_t));
+    x.push_back(norm(prefix + "attn_norm.weight", mixes.back().read));
+  }
+  const Rows y = attention(prefix + "attn.", x);
+  for (std::size_t t = 0; t < X.size(); ++t) {
+    write(X[t], mixes[t], y[t]);
+    const Mix m = mix(prefix + "hc_ffn", X[t]);
+    write(X[t], m, moe(prefix + "ffn.", norm(prefix + "ffn_norm.weight", m.read), ids[t], choices));
+  }
+}
+
+double ModelReference::cross_entropy(const Vector& logits, int target) {
+  double sum = 0.0;
+  for (const double z : logits) sum += std::exp(z);
+  return std::log(sum) - logits[static_cast<std::size_t>(target)];
+}
+
+double ModelReference::balance(const Choices& choices) const {
+  const auto E = static_cast<std::size_t>(config_.n_routed_experts);
+  const double T = static_cast<double>(choices.size());
+  Vector f(E, 0.0), share(E, 0.0);
+  for (const Choice& c : choices) {
+    for (const int e : c.experts) f[static_cast<std::size_t>(e)] += 1.0;
+    for (std::size_t e = 0; e < E; ++e) share[e] += c.share[e] / T;
+  }
+  double sum = 0.0;
+  for (std::size_t e = 0; e < E; ++e) {
+    sum += f[e] * static_cast<double>(E) / (static_cast<double>(config_.num_experts_per_tok) * T) *
+           share[e];
+  }
+  return sum;
+}
+
+ModelReference::Sums ModelReference::losses(
+    const std::vector<std::vector<Document>>& sequences) const {
+  const auto C = static_cast<std::size_t>(config_.hidden_size);
+  const auto n = static_cast<std::size_t>(config_.hc_mult);
+  const auto L = static_cast<std::size_t>(config_.num_hidden_layers);
+  const bool has_mtp = config_.num_nextn_predict_layers > 0;
+  const auto embedding = [&](int token) {
+    const auto begin = at("embed.weight").begin() +
+                       static_cast<std::ptrdiff_t>(static_cast<std::size_t>(token) * C);
+    return Vector(begin, begin + static_cast<std::ptrdiff_t>(C));
+  };
+  Sums sums;
+  for (const std::vector<Document>& documents : sequences) {
+    std::vector<Choices> choices(L + 1);
+    for (const Document& tokens : documents) {
+      const std::size_t T = tokens.size() - 1;
+      const std::vector<int> ids(tokens.begin(), tokens.end() - 1);
+      const std::vector<int> next(tokens.begin() + 1, tokens.end());
+      Streams X;
+      for (const int id : ids) X.push_back(Rows(n, embedding(id)));
+      for (std::size_t l = 0; l < L; ++l) {
+        block("layers." + std::to_string(l) + ".", X, ids, &choices[l]);
+      }
+      for (std::size_t t = 0; t < T; ++t) {
+        const Vector z = times("head.weight", norm("norm.weight", head("hc_head", X[t])));
+        sums.ce += cross_entropy(z, next[t]);
+      }
+      if (!has_mtp) continue;
+      for (std::size_t t = 0; t < T; ++t) {
+        const Vector e =
+            times("mtp.0.e_proj.weight", norm("mtp.0.enorm.weight", embedding(next[t])));
+        for (Vector& stream : X[t]) {
+          stream = times("mtp.0.h_proj.weight", norm("mtp.0.hnorm.weight", stream));
+          for (std::size_t c = 0; c < C; ++c) stream[c] += e[c];
+        }
+      }
+      block("mtp.0.", X, next, &choices[L]);
+      for (std::size_t t = 0; t + 1 < T; ++t) {
+        const Vector z =
+            times("head.weight", norm("mtp.0.norm.weight", head("mtp.0.hc_head", X[t])));
+        sums.mtp += cross_entropy(z, next[t + 1]);
+      }
+    }
+    for (const Choices& c : choices) {
+      if (!c.empty()) sums.balance += balance(c);
+    }
+  }
+  return sums;
+}
+
+}  // namespace shoal::testing

@@ -1,0 +1,59 @@
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "layers/model.h"
+#include "tests/layers/tiny_model.h"
+
+namespace shoal::testing {
+
+// A model with mHC, window layers and sqrt-softplus routing once more, in double precision and in
+// plain loops over the formulas of the specification: one document, one position, one value at a
+// time. Its only input from the program is the tensors' published names.
+class ModelReference {
+ public:
+  explicit ModelReference(Model& model);
+
+  struct Sums {  // over all positions, without weights
+    double ce = 0, mtp = 0, balance = 0;
+  };
+  // One entry per sequence, each a list of documents.
+  Sums losses(const std::vector<std::vector<Document>>& sequences) const;
+
+  // Weights may be changed between two calls.
+  std::map<std::string, std::vector<double>>& tensors() { return tensors_; }
+
+ private:
+  using Vector = std::vector<double>;
+  using Rows = std::vector<Vector>;
+  using Streams = std::vector<Rows>;  // [position][stream][channel]
+  struct Choice {                     // of one learned router at one position
+    Vector share;                     // s_i / sum_j s_j
+    std::vector<int> experts;
+  };
+  using Choices = std::vector<Choice>;
+  struct Mix {
+    Vector read, post;
+    Rows comb;
+  };
+
+  const Vector& at(const std::string& name) const { return tensors_.at(name); }
+  Vector times(const std::string& name, const Vector& x) const;  // W x, W [out, in]
+  Vector norm(const std::string& name, const Vector& x) const;
+  void turn(Vector& v, double position) const;  // rotates the last r values
+  Mix mix(const std::string& prefix, const Rows& X) const;
+  Vector head(const std::string& prefix, const Rows& X) const;
+  Rows attention(const std::string& prefix, const Rows& x) const;
+  Vector expert(const std::string& prefix, const Vector& x) const;
+  Vector moe(const std::string& prefix, const Vector& x, int token, Choices* choices) const;
+  void block(const std::string& prefix, Streams& X, const std::vector<int>& ids,
+             Choices* choices) const;
+  static double cross_entropy(const Vector& logits, int target);
+  double balance(const Choices& choices) const;
+
+  ModelConfig config_;
+  std::map<std::string, Vector> tensors_;
+};
+
+}  // namespace shoal::testing

@@ -1,0 +1,395 @@
+#include "train/step_runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
+#include "autograd/base/memory.h"
+#include "autograd/kernels/gemm.h"
+#include "tests/layers/tiny_model.h"
+#include "tests/optim/heap_count.h"
+#include "tests/optim/testing.h"
+#include "train/memory_estimate.h"
+
+namespace shoal::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using Options = StepRunner::Options;
+
+std::vector<Batch> micro_batches(std::int64_t count, std::int64_t T, std::int64_t vocab) {
+  std::vector<Batch> all;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto seed = static_cast<std::uint64_t>(10 * i);
+    all.push_back(
+        pack(T, {{random_document(T - 9, vocab, seed), random_document(6, vocab, seed + 1)},
+                 {random_document(T, vocab, seed + 2)}}));
+  }
+  return all;
+}
+
+// All that a run of some steps leaves behind.
+struct Trace {
+  std::vector<double> losses;
+  std::vector<float> gradients, values, buffers;
+  std::vector<std::int64_t> loads, clamped;
+  bool operator==(const Trace& other) const {
+    const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+      return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+    };
+    return losses == other.losses && same(gradients, other.gradients) &&
+           same(values, other.values) && same(buffers, other.buffers) && loads == other.loads &&
+           clamped == other.clamped;
+  }
+};
+
+Trace run(const ModelConfig& config, const Options& options, int steps) {
+  const auto model = random_model(config);
+  Tape tape({std::size_t{1} << 30, std::size_t{1} << 30});
+  StepRunner runner(*model, tape, options);
+  const std::vector<Batch> batches = micro_batches(options.micro_batches, 40, config.vocab_size);
+  Trace trace;
+  for (int step = 1; step <= steps; ++step) {
+    const StepOutcome out = runner.step(batches, LossConfig{0.3, 0.01, false}, step, 2e-3);
+    EXPECT_TRUE(out.updated);
+    trace.losses.insert(trace.losses.end(), {out.ce, out.mtp, out.balance, out.grads.norm});
+  }
+  trace.gradients.assign(runner.flat_gradients().begin(), runner.flat_gradients().end());
+  trace.values.assign(model->store().values().begin(), model->store().values().end());
+  for (const ModelBuffer& b : model->store().buffers()) {
+    const float* from = static_cast<const float*>(b.value.data);
+    trace.buffers.insert(trace.buffers.end(), from, from + b.value.shape.numel());
+  }
+  for (const MoeStats& s : runner.stats()) {
+    trace.loads.insert(trace.loads.end(), s.load.begin(), s.load.end());
+    trace.clamped.insert(trace.clamped.end(), {s.clamped.gate_high, s.clamped.up_high,
+                                               s.clamped.up_low, s.clamped.pairs});
+  }
+  return trace;
+}
+
+ModelConfig clamping_config() {
+  ModelConfig config = tiny_config();
+  config.swiglu_limit = 0.5;  // so that the counters count
+  return config;
+}
+
+TEST(StepRunner, EqualBitsForAnyThreadCount) {
+  Options options;
+  options.micro_batches = 3;
+  const Trace want = run(clamping_config(), options, 3);
+  EXPECT_GT(*std::max_element(want.clamped.begin(), want.clamped.end()), 0);
+  for_thread_counts([&](int threads) {
+    EXPECT_TRUE(run(clamping_config(), options, 3) == want) << threads << " threads";
+  });
+}
+
+TEST(StepRunner, EqualBitsWithRecompute) {
+  for (const ResidualKind residual : {ResidualKind::kManifold, ResidualKind::kPlain}) {
+    ModelConfig config = clamping_config();
+    config.residual = residual;
+    Options options;
+    options.micro_batches = 2;
+    const Trace stored = run(config, options, 3);
+    options.recompute = true;
+    EXPECT_TRUE(run(config, options, 3) == stored);
+  }
+}
+
+TEST(StepRunner, EqualBitsForEitherKernelWidth) {
+  const Trace wide = run(clamping_config(), {}, 2);
+  use_wide_gemm(false);
+  const Trace narrow = run(clamping_config(), {}, 2);
+  use_wide_gemm(true);
+  EXPECT_TRUE(wide == narrow);
+}
+
+TEST(StepRunner, ADifferentWeightGivesOtherBits) {  // so that `equal` above means something
+  ModelConfig config = clamping_config();
+  const Trace one = run(config, {}, 1);
+  config.routed_scaling_factor = 1.5000001;
+  EXPECT_FALSE(run(config, {}, 1) == one);
+}
+
+// Means are over the targets of the whole step, not means of micro-batches' means.
+TEST(StepRunner, MeansAreOverTheStep) {
+  const ModelConfig config = tiny_config();
+  const auto V = config.vocab_size;
+  const auto model = random_model(config);
+  Tape tape;
+  Options options;
+  options.micro_batches = 2;
+  StepRunner two(*model, tape, options);
+  const std::vector<Batch> batches{pack(12, {{random_document(12, V, 1)}}),
+                                   pack(12, {{random_document(3, V, 2)}})};
+  const StepOutcome split = two.gradients(batches, {0.3, 0.01, false});
+  const std::vector<float> gradients(two.flat_gradients().begin(), two.flat_gradients().end());
+  StepRunner one(*model, tape, {});
+  const Batch joined = pack(12, {{random_document(12, V, 1)}, {random_document(3, V, 2)}});
+  const StepOutcome whole = one.gradients({&joined, 1}, {0.3, 0.01, false});
+  EXPECT_NEAR(split.loss, whole.loss, 1e-6 * whole.loss);
+  EXPECT_NEAR(split.mtp_mean, whole.mtp_mean, 1e-6 * whole.mtp_mean);
+  EXPECT_NEAR(split.balance, whole.balance, 1e-6 * whole.balance);
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    ASSERT_NEAR(gradients[i], one.flat_gradients()[i], 1e-4 * std::abs(gradients[i]) + 1e-6);
+  }
+}
+
+// What a padded tail adds to: nothing. The same documents in longer sequences give the same step.
+TEST(StepRunner, PaddingCountsNowhere) {
+  const ModelConfig config = clamping_config();
+  const auto V = config.vocab_size;
+  const auto step = [&](std::int64_t T) {
+    const auto model = random_model(config);
+    Tape tape;
+    StepRunner runner(*model, tape, {});
+    const Batch batch = pack(T, {{random_document(9, V, 1)}, {random_document(11, V, 2)}});
+    Trace trace;
+    const StepOutcome out = runner.step({&batch, 1}, {0.3, 0.01, false}, 1, 1e-3);
+    trace.losses = {out.ce, out.mtp, out.balance};
+    for (const MoeStats& s : runner.stats()) {
+      trace.loads.insert(trace.loads.end(), s.load.begin(), s.load.end());
+      trace.clamped.insert(trace.clamped.end(), {s.clamped.gate_high, s.clamped.up_high,
+                                                 s.clamped.up_low, s.clamped.pairs});
+    }
+    trace.gradients.assign(runner.flat_gradients().begin(), runner.flat_gradients().end());
+    return trace;
+  };
+  const Trace tight = step(11), loose = step(40);
+  EXPECT_EQ(tight.losses, loose.losses);
+  EXPECT_EQ(tight.loads, loose.loads);
+  EXPECT_EQ(tight.clamped, loose.clamped);
+  EXPECT_EQ(tight.clamped[3], 20 * 3 * config.moe_intermediate_size);  // two routed, one shared
+  std::int64_t total = 0;
+  for (const std::int64_t n : tight.loads) total += n;
+  EXPECT_EQ(total, 3 * 20 * config.num_experts_per_tok);
+  for (std::size_t i = 0; i < tight.gradients.size(); ++i) {
+    ASSERT_NEAR(tight.gradients[i], loose.gradients[i], 1e-4 * std::abs(tight.gradients[i]) + 1e-6);
+  }
+}
+
+TEST(StepRunner, RouterBiasesFollowTheLoads) {
+  const ModelConfig config = tiny_config();
+  const auto model = random_model(config);
+  Tape tape;
+  StepRunner runner(*model, tape, {});
+  const ModelBuffer* bias = model->blocks()[1].feed_forward().bias();
+  ASSERT_NE(bias, nullptr);
+  EXPECT_EQ(model->blocks()[0].feed_forward().bias(), nullptr);  // hash-routed
+  const std::vector<float> before(bias->value.as<float>(), bias->value.as<float>() + 5);
+  const Batch batch = pack(30, {{random_document(30, config.vocab_size, 1)}});
+  runner.step({&batch, 1}, {}, 1, 1e-3);
+  const std::vector<std::int64_t>& load = runner.stats()[1].load;
+  for (std::size_t e = 0; e < 5; ++e) {
+    const double mean = 30.0 * 2 / 5;
+    const float sign = static_cast<double>(load[e]) < mean   ? 1.0F
+                       : static_cast<double>(load[e]) > mean ? -1.0F
+                                                             : 0.0F;
+    EXPECT_EQ(bias->value.as<float>()[e], before[e] + 0.001F * sign) << load[e];
+  }
+}
+
+TEST(StepRunner, GivingUpChangesNothing) {
+  const ModelConfig config = tiny_config();
+  const auto model = random_model(config);
+  Tape tape;
+  Options options;
+  options.micro_batches = 3;
+  StepRunner runner(*model, tape, options);
+  const std::vector<Batch> batches = micro_batches(3, 20, config.vocab_size);
+  const std::vector<float> before(model->store().values().begin(), model->store().values().end());
+  int asked = 0;
+  const StepOutcome out = runner.step(batches, {}, 1, 1e-3, [&] { return ++asked == 3; });
+  EXPECT_FALSE(out.finished || out.updated);
+  EXPECT_EQ(asked, 3);
+  EXPECT_TRUE(std::equal(before.begin(), before.end(), model->store().values().begin()));
+  EXPECT_TRUE(runner.step(batches, {}, 1, 1e-3).updated);
+}
+
+TEST(StepRunner, BadNumbersChangeNothingAndAreNamed) {
+  const ModelConfig config = tiny_config();
+  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    const auto model = random_model(config);
+    Tape tape;
+    StepRunner runner(*model, tape, {});
+    const Batch batch = pack(20, {{random_document(20, config.vocab_size, 1)}});
+    for (ModelParam& p : model->store().params()) {
+      if (p.name == "layers.1.attn.wkv.weight") p.value.as<float>()[5] = bad;
+    }
+    const std::vector<float> before(model->store().values().begin(), model->store().values().end());
+    tape.trace_numbers(true);
+    const StepOutcome out = runner.step({&batch, 1}, {}, 1, 1e-3);
+    EXPECT_TRUE(out.finished);
+    EXPECT_FALSE(out.updated);
+    EXPECT_EQ(std::memcmp(before.data(), model->store().values().data(), before.size() * 4), 0);
+    // The op, its layer, and what went in: the second input, the weight, is the culprit.
+    EXPECT_THAT(tape.first_bad_number(), HasSubstr("forward of linear in layers.1: output 0"));
+    EXPECT_THAT(tape.first_bad_number(),
+                ::testing::ContainsRegex("input 0 in \\[-[0-9.]+, [0-9.]+\\];"));
+    EXPECT_THAT(tape.first_bad_number(),
+                ::testing::ContainsRegex("input 1 in \\[-[0-9.]+, [0-9.]+\\] and not finite"));
+    tape.forget_bad_number();
+    EXPECT_EQ(tape.first_bad_number(), "");
+  }
+}
+
+// Losses fall on a repeated batch, for each kind of residual, feed-forward and router.
+class Kinds : public ::testing::TestWithParam<std::function<void(ModelConfig&)>> {};
+TEST_P(Kinds, LossFallsOnARepeatedBatch) {
+  ModelConfig config = tiny_config();
+  GetParam()(config);
+  config.finish("test");
+  for (const bool muon : {false, true}) {
+    Model model(config);
+    model.allocate();
+    model.initialise(3, {});
+    Tape tape;
+    Options options;
+    options.optimizer.muon = muon;
+    StepRunner runner(model, tape, options);
+    const Batch batch = pack(24, {{random_document(24, config.vocab_size, 1)},
+                                  {random_document(11, config.vocab_size, 2)}});
+    double first = 0.0, last = 0.0;
+    for (int step = 1; step <= 20; ++step) {
+      const StepOutcome out = runner.step({&batch, 1}, {}, step, 5e-3);
+      ASSERT_TRUE(out.updated) << out.grads.first_bad;
+      EXPECT_GT(out.grads.norm, 0.0);
+      (step == 1 ? first : last) = out.loss;
+    }
+    EXPECT_LT(last, 0.8 * first) << (muon ? "Muon" : "AdamW");
+  }
+}
+std::vector<std::function<void(ModelConfig&)>> kinds() {
+  std::vector<std::function<void(ModelConfig&)>> all;
+  for (std::int64_t n = 1; n <= 8; ++n) {
+    all.emplace_back([n](ModelConfig& c) { c.hc_mult = n; });
+    all.emplace_back([n](ModelConfig& c) {
+      c.residual = ResidualKind::kHyper;
+      c.hc_mult = n;
+    });
+  }
+  all.emplace_back([](ModelConfig& c) { c.residual = ResidualKind::kPlain; });
+  all.emplace_back([](ModelConfig& c) {
+    c.mlp_layer_types = {FeedForwardKind::kDense, FeedForwardKind::kDense};
+  });
+  all.emplace_back([](ModelConfig& c) {
+    c.mlp_layer_types = {FeedForwardKind::kDense, FeedForwardKind::kMoe};
+    c.num_nextn_predict_layers = 0;
+    c.n_shared_experts = 0;
+  });
+  for (const RouterScore score : {RouterScore::kSigmoid, RouterScore::kSoftmax}) {
+    all.emplace_back([score](ModelConfig& c) { c.scoring_func = score; });
+    all.emplace_back([score](ModelConfig& c) {
+      c.scoring_func = score;
+      c.norm_topk_prob = false;
+      c.n_shared_experts = 0;
+    });
+  }
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(StepRunner, Kinds, ::testing::ValuesIn(kinds()));
+
+// The engine's promises about memory.
+
+struct Warm {
+  RunConfig config;
+  std::unique_ptr<Model> model;
+  Tape tape;
+  std::unique_ptr<StepRunner> runner;
+  std::vector<Batch> batches;
+
+  explicit Warm(bool recompute, bool muon, std::int64_t T = 64) {
+    config.model = tiny_config();
+    config.model.hidden_size = 48;
+    config.model.hc_mult = 4;
+    config.model.finish("test");
+    config.data.sequence_length = T;
+    config.train.micro_batch = 2;
+    config.train.recompute = recompute ? Recompute::kBlock : Recompute::kNone;
+    model = random_model(config.model);
+    const MemoryEstimate estimate = estimate_memory(*model, config, 2);
+    Options options;
+    options.recompute = recompute;
+    options.micro_batches = 2;
+    options.optimizer.muon = muon;
+    tape.populate(estimate.tape);
+    runner = std::make_unique<StepRunner>(*model, tape, options);
+    batches = micro_batches(2, T, config.model.vocab_size);
+  }
+  void step(std::int64_t number) { EXPECT_TRUE(runner->step(batches, {}, number, 1e-3).updated); }
+};
+
+TEST(StepRunner, AWarmStepTakesNothingFromTheHeapAndTouchesNoNewPage) {
+  for (const bool recompute : {false, true}) {
+    for (const bool muon : {false, true}) {
+      Warm warm(recompute, muon);
+      warm.step(1);
+      warm.step(2);
+      std::vector<long> faults, calls;
+      for (int i = 0; i < 20; ++i) {
+        const long before = page_faults(), heap = heap_calls();
+        warm.step(3 + i);
+        calls.push_back(heap_calls() - heap);
+        faults.push_back(page_faults() - before);
+      }
+      std::sort(faults.begin(), faults.end());
+      EXPECT_EQ(faults[faults.size() / 2], 0) << recompute << muon;
+      EXPECT_EQ(*std::max_element(calls.begin(), calls.end()), 0) << recompute << muon;
+    }
+  }
+}
+
+TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
+  for (const bool recompute : {false, true}) {
+    Warm warm(recompute, true);
+    const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, 2);
+    Warm real(recompute, true);
+    real.step(1);
+    EXPECT_EQ(real.tape.stats().arena_low_peak, estimate.tape.arena_low_peak);
+    EXPECT_EQ(real.tape.stats().arena_high_peak, estimate.tape.arena_high_peak);
+    EXPECT_EQ(real.tape.stats().grad_peak, estimate.tape.grad_peak);
+    EXPECT_GE(estimate.gradients, real.runner->flat_gradients().size_bytes() * 2);
+  }
+}
+
+TapeStats peaks(std::int64_t T, bool recompute, std::int64_t window = 5) {
+  RunConfig config;
+  config.model = tiny_config();
+  config.model.hidden_size = 64;
+  config.model.sliding_window = window;
+  config.model.layer_types.assign(4, AttentionKind::kSliding);
+  config.model.mlp_layer_types.assign(4, FeedForwardKind::kMoe);
+  config.model.finish("test");
+  config.data.sequence_length = T;
+  config.train.micro_batch = 1;
+  config.train.recompute = recompute ? Recompute::kBlock : Recompute::kNone;
+  Model model(config.model);
+  model.allocate();
+  return estimate_memory(model, config, 1).tape;
+}
+
+TEST(StepRunner, MemoryGrowsAtMostLinearlyWithLength) {
+  for (const bool recompute : {false, true}) {
+    for (const std::int64_t window : {5, 128, 100000}) {
+      for (const std::int64_t T : {256, 2048, 8192}) {
+        const auto once = static_cast<double>(peaks(T, recompute, window).bytes());
+        const auto twice = static_cast<double>(peaks(2 * T, recompute, window).bytes());
+        EXPECT_LE(twice, 2.05 * once) << "T = " << T << ", window " << window;
+      }
+    }
+  }
+  // Nothing like T x T: 256 KiB a token would be one float for each of 65536 others.
+  EXPECT_LT(static_cast<double>(peaks(65536, true).bytes()) / 65536, 64 * 1024);
+}
+
+TEST(StepRunner, RecomputeLowersThePeak) {
+  const TapeStats stored = peaks(1024, false), again = peaks(1024, true);
+  EXPECT_LT(again.arena_low_peak, stored.arena_low_peak / 2);
+  EXPECT_LT(again.bytes(), stored.bytes());
+}
+
+}  // namespace
+}  // namespace shoal::testing
