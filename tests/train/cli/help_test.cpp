@@ -67,7 +67,7 @@ TEST(Help, VersionNamesWhatTheProgramWasBuiltFrom) {
   const Ended ended = run_program({"--version"});
   EXPECT_EQ(ended.code, 0);
   EXPECT_THAT(ended.out, testing::MatchesRegex("shoal [0-9]+\\.[0-9]+\\.[0-9]+\n(.|\n)*"));
-  for (const char* part : {"compiler", "processor", "BLAS", "MPI", "HDF5"}) {
+  for (const char* part : {"\ncompiler ", "\nprocessor ", "\nBLAS ", "\nMPI ", "\nHDF5 "}) {
     EXPECT_THAT(ended.out, HasSubstr(part));
   }
 }
