@@ -22,6 +22,13 @@ inline __attribute__((always_inline)) void store(float* to, const V& v) {
   __builtin_memcpy(to, &v, sizeof(v));
 }
 
+// One fused multiply-add: contraction is on for this file. By value, so that no check of a
+// sanitizer comes between product and sum.
+template <class V>
+inline __attribute__((always_inline)) V multiply_add(V sum, float x, V b) {
+  return sum + x * b;
+}
+
 Index smaller(Index a, Index b) { return a < b ? a : b; }
 
 // An 8 x 8 transpose: rows of `from` (stride ld) become columns of `to` (stride ld_to).
@@ -131,11 +138,8 @@ inline void tile(const float* const* a, const float* panel, Index K, float* c, I
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const float x = kPacked ? a[0][k * kStride + r] : a[r][k];
-      // One fused multiply-add each: contraction is on for this file. Through references, so that
-      // a sanitizer's check of the index does not come between product and sum.
-      V &left = acc[r][0], &right = acc[r][1];
-      left += x * b0;
-      right += x * b1;
+      acc[r][0] = multiply_add(acc[r][0], x, b0);
+      acc[r][1] = multiply_add(acc[r][1], x, b1);
     }
   }
   for (int r = 0; r < R; ++r) {

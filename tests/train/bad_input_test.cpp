@@ -331,7 +331,7 @@ TEST(BadDisk, AFullOneAtTheEndOfTheMinutesExits5) {
 TEST(BadDisk, AFullOneLeavesNoHalfTokenFile) {
   const MicroRun micro;
   const Ended ended =
-      run_program({"prepare", micro / "a.tokens", micro / "corpus.txt"}, {.file_bytes = 1000});
+      run_program({"prepare", micro / "a.tokens", micro / "corpus.txt"}, {.file_bytes = 2000});
   EXPECT_EQ(ended.code, 5) << ended.signal << ended.err;
   EXPECT_EQ(everything_in(micro.folder().path()),
             (std::set<std::string>{"corpus.txt", "micro.yaml"}));
