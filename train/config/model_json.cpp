@@ -374,6 +374,10 @@ ModelConfig model_from_json(const nlohmann::json& json, const std::string& where
   if (warnings != nullptr) {
     for (const std::string& warning : found) warnings->push_back(where + ": " + warning);
   }
+  // YaRN's numbers mean nothing without YaRN, and are not written back.
+  for (RopeConfig* rope : {&model.rope_main, &model.rope_compress}) {
+    if (!rope->yarn) *rope = RopeConfig{.theta = rope->theta};
+  }
   return model;
 }
 
