@@ -38,7 +38,7 @@ class Arena {
 
   void* push(std::size_t bytes) {
     bytes = round(bytes);
-    CHECK(bytes <= high_ - low_, "arena full: need ", bytes, " bytes, have ", high_ - low_);
+    if (bytes > high_ - low_) refuse(bytes);
     void* p = pages_.data() + low_;
     low_ += bytes;
     low_peak_ = std::max(low_peak_, low_);
@@ -47,7 +47,7 @@ class Arena {
   }
   void* push_high(std::size_t bytes) {
     bytes = round(bytes);
-    CHECK(bytes <= high_ - low_, "arena full: need ", bytes, " bytes, have ", high_ - low_);
+    if (bytes > high_ - low_) refuse(bytes);
     high_ -= bytes;
     high_peak_ = std::max(high_peak_, pages_.size() - high_);
     void* p = pages_.data() + high_;
@@ -74,6 +74,12 @@ class Arena {
   }
 
  private:
+  // Sizes come from the user's configuration, and the range is larger than most machines.
+  [[noreturn]] void refuse(std::size_t bytes) const {
+    reject(Failure::kUsage, "a step's activations need more than ", pages_.size() >> 30,
+           " GiB (the next tensor alone ", bytes >> 20,
+           " MiB): lower train.micro_batch or data.sequence_length");
+  }
   static std::size_t round(std::size_t n) { return (n + kAlign - 1) & ~(kAlign - 1); }
 
   PageRange pages_;

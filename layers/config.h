@@ -79,6 +79,13 @@ struct ModelConfig {
   double routed_scaling_factor = 1.5;
   double swiglu_limit = 10.0;  // 0: no clamp
 
+  // Width of a layer's experts: of each one, or of the single one of a dense layer.
+  std::int64_t expert_width(FeedForwardKind kind) const {
+    if (kind != FeedForwardKind::kDense) return moe_intermediate_size;
+    return intermediate_size > 0 ? intermediate_size
+                                 : moe_intermediate_size * (num_experts_per_tok + n_shared_experts);
+  }
+
   std::int64_t num_nextn_predict_layers = 1;  // MTP depth, 0 or 1 (spec 6)
   std::int64_t bos_token_id = 0, eos_token_id = 1;
   InitConfig init;

@@ -17,7 +17,7 @@ double block_products(const ModelConfig& m, FeedForwardKind kind) {
   const double attention = d * latent + latent * heads + d * static_cast<double>(m.head_dim) +
                            heads * out + static_cast<double>(m.o_groups) * out * d;
   const bool dense = kind == FeedForwardKind::kDense;
-  const auto width = static_cast<double>(dense ? m.intermediate_size : m.moe_intermediate_size);
+  const auto width = static_cast<double>(m.expert_width(kind));
   const auto experts = static_cast<double>(dense ? 1 : m.num_experts_per_tok + m.n_shared_experts);
   const double router = dense ? 0.0 : d * static_cast<double>(m.n_routed_experts);
   const auto n = static_cast<double>(Residual::streams(m));

@@ -107,7 +107,7 @@ trap '[[ -z $running ]] || kill -TERM "$running" 2>/dev/null; exit 130' INT TERM
 count_ctest() {  # LOG: adds what finished, also in a run that was cut off
   local good bad
   good=$(grep -cE '^ *[0-9]+/[0-9]+ Test +#[0-9]+: .* Passed ' "$1" || true)
-  bad=$(grep -cE '^ *[0-9]+/[0-9]+ Test +#[0-9]+: .*\*\*\*' "$1" || true)
+  bad=$(grep -E '^ *[0-9]+/[0-9]+ Test +#[0-9]+: .*\*\*\*' "$1" | grep -cv Skipped || true)
   passed=$((passed + good)) failed=$((failed + bad))
   ((bad > 0))
 }

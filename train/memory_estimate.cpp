@@ -11,10 +11,27 @@
 namespace shoal {
 namespace {
 
-std::string gib(std::size_t bytes) {
+std::string gib(double bytes) {
   std::ostringstream out;
-  out << std::fixed << std::setprecision(2) << static_cast<double>(bytes) / (1 << 30) << " GiB";
+  out << std::fixed << std::setprecision(2) << bytes / (1 << 30) << " GiB";
   return out.str();
+}
+
+// Each block keeps its output streams for the backward pass. Checked first, because even walking
+// through a step takes some bytes per token.
+void require_streams(const RunConfig& config) {
+  const ModelConfig& m = config.model;
+  const double bytes = static_cast<double>(sizeof(float)) * static_cast<double>(m.hidden_size) *
+                       static_cast<double>(m.hc_mult * m.num_hidden_layers) *
+                       static_cast<double>(config.train.micro_batch) *
+                       static_cast<double>(config.data.sequence_length);
+  const std::size_t available = available_memory();
+  if (bytes <= static_cast<double>(available)) return;
+  const bool several = config.train.micro_batch > 1;
+  reject(Failure::kUsage, "the residual streams of a micro-batch alone take ", gib(bytes),
+         ", but only ", gib(static_cast<double>(available)), " are free: lower ",
+         several ? "train.micro_batch" : "data.sequence_length", " (now ",
+         several ? config.train.micro_batch : config.data.sequence_length, ")");
 }
 
 }  // namespace
@@ -40,6 +57,7 @@ Batch shape_batch(std::int64_t B, std::int64_t T, std::int64_t vocab_size, std::
 
 MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64_t micro_batches,
                                std::string* dump) {
+  require_streams(config);
   MemoryEstimate e;
   const ParamStore& store = model.store();
   const auto flat_bytes = static_cast<std::size_t>(store.flat_size()) * sizeof(float);
@@ -75,13 +93,19 @@ void require_memory(const MemoryEstimate& e, const RunConfig& config) {
     } else {
       remedy << "lower data.sequence_length (now " << config.data.sequence_length << ')';
     }
+  } else if (const double tables = 2.0 * static_cast<double>(config.model.vocab_size) *
+                                   static_cast<double>(config.model.hidden_size) * sizeof(float);
+             tables * 2.0 > static_cast<double>(e.parameters)) {
+    remedy << "lower model.vocab_size (now " << config.model.vocab_size
+           << ") or model.hidden_size (now " << config.model.hidden_size << ')';
   } else {
     remedy << "lower model.hidden_size (now " << config.model.hidden_size
            << ") or model.n_routed_experts (now " << config.model.n_routed_experts << ')';
   }
-  reject(Failure::kUsage, "a training step needs about ", gib(e.total()), " (parameters ",
-         gib(e.parameters), ", gradients ", gib(e.gradients), ", optimizer ", gib(e.optimizer),
-         ", activations ", gib(e.tape.bytes()), "), but only ", gib(available),
+  const auto size = [](std::size_t bytes) { return gib(static_cast<double>(bytes)); };
+  reject(Failure::kUsage, "a training step needs about ", size(e.total()), " (parameters ",
+         size(e.parameters), ", gradients ", size(e.gradients), ", optimizer ", size(e.optimizer),
+         ", activations ", size(e.tape.bytes()), "), but only ", size(available),
          " are free: ", remedy.str());
 }
 

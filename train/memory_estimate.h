@@ -15,7 +15,8 @@ struct MemoryEstimate {
   std::size_t total() const { return parameters + gradients + optimizer + tape.bytes(); }
 };
 
-// B sequences of T positions in a micro-batch; `dump`, if given, gets a line per op.
+// B sequences of T positions in a micro-batch; `dump`, if given, gets a line per op. Error(kUsage)
+// where not even the residual streams of a micro-batch would fit.
 MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64_t micro_batches,
                                std::string* dump = nullptr);
 

@@ -23,8 +23,9 @@ void watch_signals() {
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;  // a save in progress goes on
   for (const int number : {SIGINT, SIGTERM, SIGUSR1}) sigaction(number, &action, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe behind stderr must not end a run
 }
+
+void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
 int signal_received() { return received; }
 

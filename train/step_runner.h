@@ -39,7 +39,8 @@ struct StepOutcome {
 };
 
 // One training step over a model: forward and backward of every micro-batch, the gradient tree,
-// the optimizer, the router biases. After the second it makes no heap call. The trainer and the parity cases both use it.
+// the optimizer, the router biases. After the second it makes no heap call. The trainer and the
+// parity cases both use it.
 class StepRunner {
  public:
   struct Options {

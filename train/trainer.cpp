@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 
 #include "autograd/kernels/gemm.h"
@@ -15,6 +14,7 @@
 #include "train/evaluator.h"
 #include "train/generator.h"
 #include "train/interop/load_weights.h"
+#include "train/metrics/file_replacement.h"
 #include "train/metrics/log_setup.h"
 #include "train/metrics/printable.h"
 #include "train/metrics/quantity.h"
@@ -41,13 +41,6 @@ std::unique_ptr<Tokenizer> tokenizer_for(const RunConfig& config) {
            " is less than the tokenizer's ", tokenizer->vocab_size(), " ids");
   }
   return tokenizer;
-}
-
-void write_text(const std::string& path, const std::string& text) {
-  std::ofstream out(path, std::ios::binary);
-  out << text;
-  out.close();
-  if (!out) reject(Failure::kDisk, path, ": cannot be written");
 }
 
 }  // namespace
@@ -125,22 +118,27 @@ void Trainer::build() {
   std::vector<std::int64_t> padded(static_cast<std::size_t>(config_.model.vocab_size), 0);
   std::copy(counts.begin(), counts.end(), padded.begin());
   model_.initialise(config_.run.seed, padded);
-  if (!config_.train.init_from.empty()) {
-    const std::string& from = config_.train.init_from;
-    if (fs::exists(fs::path(from) / "model.safetensors")) {
-      load_weights(model_, SafetensorsFile::open(from + "/model.safetensors"));
-    } else {
-      StateView view = model_view(model_);
-      copy_state(read_stored(io_, from).state, view, from, "/model/");
-    }
-    spdlog::info("weights from {}", printable(from));
-  }
   batches_.resize(static_cast<std::size_t>(micro_batches_));
   samples_.resize(static_cast<std::size_t>(config_.train.micro_batch));
   peak_gflops_ = measure_matmul_peak_gflops();
 }
 
+// Only where a run begins: whoever goes on from a checkpoint may have deleted them since.
+void Trainer::load_initial_weights() {
+  const std::string& from = config_.train.init_from;
+  if (from.empty()) return;
+  if (fs::exists(fs::path(from) / "model.safetensors")) {
+    load_weights(model_, SafetensorsFile::open(from + "/model.safetensors"));
+  } else {
+    StateView view = model_view(model_);
+    copy_state(read_stored(io_, from).state, view, from, "/model/");
+  }
+  spdlog::info("weights from {}", printable(from));
+}
+
+// From here on there is something to go on with: a signal ends the run after saving.
 void Trainer::open_folder() {
+  watch_signals();
   const fs::path folder = config_.run.dir;
   std::error_code error;
   fs::create_directories(folder, error);
@@ -153,14 +151,23 @@ void Trainer::open_folder() {
   store_->clean_leftovers();
 }
 
+// As a whole: a kill at any instant leaves the old one or the new one.
+void Trainer::write_config() const {
+  FileReplacement file(config_.run.dir + "/config.yaml");
+  file.append("# " + program_version() + "\n" + to_yaml(config_));
+  file.commit();
+}
+
 void Trainer::create_run() {
   if (holds_run(config_.run.dir)) {
     reject(Failure::kUsage, config_.run.dir, ": holds a run already; go on with `shoal resume ",
            config_.run.dir, "` or choose another run.dir");
   }
   build();
+  load_initial_weights();
+  config_.checkpoint.step = 0;
   open_folder();
-  write_text(config_.run.dir + "/config.yaml", "# " + program_version() + "\n" + to_yaml(config_));
+  write_config();
 }
 
 void Trainer::resume_run() {
@@ -192,9 +199,18 @@ void Trainer::resume_run() {
     }
     spdlog::info("resumed at step {} from {}", position_.step, printable(report->path));
   } else {
+    load_initial_weights();
     spdlog::info("{} has no checkpoint yet: starting at step 0", printable(config_.run.dir));
   }
-  write_text(config_.run.dir + "/config.yaml", "# " + program_version() + "\n" + to_yaml(config_));
+  if (step) {
+    // The lines of metrics after it go, so these go as well; and the next resume goes on from here,
+    // not back again.
+    for (const std::string& path : store_->discard_after(position_.step)) {
+      spdlog::info("removed {}", printable(path));
+    }
+    config_.checkpoint.step = 0;
+  }
+  write_config();
 }
 
 void Trainer::fork_run(const std::string& from) {
@@ -208,8 +224,13 @@ void Trainer::fork_run(const std::string& from) {
   copy_state(read_stored(io_, from, step).state, view, from);
   position_.step = view.step;
   position_.tokens = view.tokens;
+  config_.checkpoint.step = 0;
   open_folder();
-  write_text(config_.run.dir + "/config.yaml", "# " + program_version() + "\n" + to_yaml(config_));
+  // Before the configuration makes it a run: a fork without its beginning would start at step 0.
+  view.config = to_yaml(config_);
+  store_->save(view, manifest_info(), config_.checkpoint.keep);
+  saved_step_ = position_.step;
+  write_config();
   spdlog::info("forked at step {} from {}", position_.step, printable(from));
 }
 
@@ -247,7 +268,6 @@ RunEnd Trainer::run() {
       Console::standard_error(),
       ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
       config_.log.every, [](std::string_view line) { log_to_file(line); });
-  watch_signals();
   bool out_of_time = is_finished();
   while (!out_of_time && signal_received() == 0) {
     const auto begin = Clock::now();
@@ -264,18 +284,19 @@ RunEnd Trainer::run() {
     out_of_time = (schedule_.total_steps > 0 && position_.step >= schedule_.total_steps) ||
                   (config_.train.minutes > 0.0 && run_seconds() >= config_.train.minutes * 60.0);
     const auto due = [&](std::int64_t every) { return every > 0 && position_.step % every == 0; };
-    if (due(config_.train.eval_every)) evaluate_now();
+    // The last evaluation comes before the last checkpoint: what follows that may be lost.
+    if (due(config_.train.eval_every) || out_of_time) evaluate_now();
     if (due(config_.checkpoint.every_steps)) save();
   }
   if (!out_of_time) {
     event("signal", Json{{"signal", signal_received()}});
-    if (saved_step_ != position_.step) save();
+    if (saved_step_ != position_.step) save(true);
     progress_->finish();
     finish_report();
     return RunEnd::kStopped;
   }
   if (evaluated_step_ != position_.step) evaluate_now();
-  if (saved_step_ != position_.step) save();
+  if (saved_step_ != position_.step) save(true);
   progress_->finish();
   finish_report();
   return RunEnd::kDone;
@@ -366,18 +387,36 @@ void Trainer::handle_bad_numbers(const StepOutcome& out) {
   const std::int64_t step = position_.step + 1;
   const std::string what = explain_bad_numbers(out);
   const bool skip = config_.stability.on_bad_numbers == BadNumbers::kSkip;
-  event(skip ? "skip" : "bad_numbers", Json{{"attempted_step", step}, {"reason", what}});
-  if (skip && ++skipped_in_a_row_ < kMostSkips) {
-    spdlog::warn("step {} skipped: {}", step, what);
-    position_.samples += sequences_;
-    return;
+  if (skip) {
+    event("skip", Json{{"attempted_step", step}, {"reason", what}});
+    if (++skipped_in_a_row_ < kMostSkips) {
+      spdlog::warn("step {} skipped: {}", step, what);
+      position_.samples += sequences_;
+      return;
+    }
   }
-  if (saved_step_ != position_.step && position_.step > 0) save();  // the last good state
+  std::string end = skip ? concat(" (", kMostSkips, " steps skipped in a row)")
+                         : "; the weights were not changed (stability.on_bad_numbers is stop)";
+  if (saved_step_ != position_.step && position_.step > 0) {
+    // Finite gradients and an absurd learning rate: the last update itself overflowed.
+    const std::string sick =
+        first_not_finite(run_view(model_, runner_->optimizer(), position_).arrays);
+    if (sick.empty()) {
+      save();  // the last good state
+    } else {
+      end = concat("; ", sick, " is not finite since step ", position_.step,
+                   ", which was not saved (is optim.lr too high?)");
+    }
+  }
+  say_bad_numbers(step, what + end);
+  reject(Failure::kNumbers, "step ", step, ": ", what, end);
+}
+
+// In the run's own records, before an error ends it.
+void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
+  event("bad_numbers", Json{{"attempted_step", step}, {"reason", reason}});
   progress_->finish();
   finish_report();
-  reject(Failure::kNumbers, "step ", step, ": ", what,
-         skip ? concat(" (", kMostSkips, " steps skipped in a row)")
-              : std::string("; the weights were not changed (stability.on_bad_numbers is stop)"));
 }
 
 void Trainer::evaluate_now() {
@@ -410,29 +449,37 @@ void Trainer::evaluate_now() {
   finish_report();
 }
 
-void Trainer::save() {
-  const TraceSpan span("save");
-  StateView view = run_view(model_, runner_->optimizer(), position_);
-  view.config = to_yaml(config_);
+ManifestInfo Trainer::manifest_info() const {
   ManifestInfo info;
   info.program = program_version();
   info.data_fingerprint = data_.train.fingerprint();
   info.cpu_features = gemm_features();
   info.notes["run_seconds"] = std::to_string(run_seconds());
+  return info;
+}
+
+void Trainer::save(bool must) {
+  const TraceSpan span("save");
+  StateView view = run_view(model_, runner_->optimizer(), position_);
+  view.config = to_yaml(config_);
   metrics_->sync();
   try {
-    const SaveReport report = store_->save(view, info, config_.checkpoint.keep);
+    const SaveReport report = store_->save(view, manifest_info(), config_.checkpoint.keep);
     for (const std::string& warning : report.warnings) spdlog::warn("{}", printable(warning));
     saved_step_ = position_.step;
     event("checkpoint", Json{{"bytes", report.bytes}});
   } catch (const Error& error) {
+    if (error.why() == Failure::kNumbers) say_bad_numbers(position_.step, error.what());
     // A full disk costs a checkpoint, not the run: older ones are whole, the next save may work.
     // At the run's end there is no next one.
-    const bool last = is_finished() || signal_received() != 0;
-    if (error.why() != Failure::kDisk || last) throw;
+    if (error.why() != Failure::kDisk || must) throw;
     spdlog::warn("no checkpoint at step {}: {}; going on", position_.step, error.what());
     event("checkpoint_failed", Json{{"reason", error.what()}});
   }
+}
+
+void Trainer::ensure_report() const {
+  if (!fs::exists(fs::path(config_.run.dir) / "report.html")) finish_report();
 }
 
 void Trainer::finish_report() const {

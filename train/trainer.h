@@ -40,6 +40,8 @@ class Trainer {
   void fork_run(const std::string& from);
 
   RunEnd run();
+  // Of a finished run: writes the report that a kill after the last save left unwritten.
+  void ensure_report() const;
 
   const MemoryEstimate& memory() const { return memory_; }
   std::int64_t planned_steps() const { return schedule_.total_steps; }
@@ -50,13 +52,18 @@ class Trainer {
 
  private:
   void build();  // takes memory for training
+  void load_initial_weights();
   void open_folder();
+  void write_config() const;
   StepOutcome one_step();
   void after_step(const StepOutcome& out, double seconds, double flops);
   void handle_bad_numbers(const StepOutcome& out);
+  void say_bad_numbers(std::int64_t step, const std::string& reason);
   std::string explain_bad_numbers(const StepOutcome& out);
   void evaluate_now();
-  void save();
+  // `must`: there is no later save, so a full disk ends the run.
+  void save(bool must = false);
+  ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
   void write_layers();
   double run_seconds() const;
@@ -83,7 +90,7 @@ class Trainer {
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
   std::unique_ptr<Progress> progress_;
-  std::chrono::steady_clock::time_point started_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   double earlier_seconds_ = 0.0;  // of this run in earlier processes
   double peak_gflops_ = 0.0;
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;

@@ -1,12 +1,11 @@
 #include "train/version.h"
 
-#include <H5public.h>
-
 #include <string>
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/gemm.h"
+#include "train/checkpoint/hdf5_image.h"
 #include "train/dist/mpi_version.h"
 
 namespace shoal {
@@ -26,8 +25,8 @@ std::string gemm_features() {
 std::string version_details() {
   return concat(program_version(), "\ncompiler   ", SHOAL_COMPILER, "\nprocessor  ",
                 gemm_features(), ", products with ", gemm_kernel(), "\nBLAS       ",
-                blas_description(), "\nMPI        ", mpi_version(), "\nHDF5       ", H5_VERS_MAJOR,
-                '.', H5_VERS_MINOR, '.', H5_VERS_RELEASE);
+                blas_description(), "\nMPI        ", mpi_version(), "\nHDF5       ",
+                hdf5_version());
 }
 
 }  // namespace shoal

@@ -7,15 +7,34 @@
 namespace {
 
 using Index = std::int64_t;
-using V8 = float __attribute__((vector_size(32), aligned(4), may_alias));
-using V16 = float __attribute__((vector_size(64), aligned(4), may_alias));
+using V8 = float __attribute__((vector_size(32)));
+using V16 = float __attribute__((vector_size(64)));
+
+// From and to any address.
+template <class V>
+inline __attribute__((always_inline)) V load(const float* from) {
+  V v;
+  __builtin_memcpy(&v, from, sizeof(v));
+  return v;
+}
+template <class V>
+inline __attribute__((always_inline)) void store(float* to, const V& v) {
+  __builtin_memcpy(to, &v, sizeof(v));
+}
+
+// One fused multiply-add: contraction is on for this file. By value, so that no check of a
+// sanitizer comes between product and sum.
+template <class V>
+inline __attribute__((always_inline)) V multiply_add(V sum, float x, V b) {
+  return sum + x * b;
+}
 
 Index smaller(Index a, Index b) { return a < b ? a : b; }
 
 // An 8 x 8 transpose: rows of `from` (stride ld) become columns of `to` (stride ld_to).
 inline void transpose_8x8(const float* from, Index ld, float* to, Index ld_to) {
   V8 r[8];
-  for (int i = 0; i < 8; ++i) r[i] = *reinterpret_cast<const V8*>(from + i * ld);
+  for (int i = 0; i < 8; ++i) r[i] = load<V8>(from + i * ld);
   V8 s[8];
   for (int i = 0; i < 8; i += 2) {
     s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
@@ -31,7 +50,7 @@ inline void transpose_8x8(const float* from, Index ld, float* to, Index ld_to) {
     s[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
     s[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
-  for (int i = 0; i < 8; ++i) *reinterpret_cast<V8*>(to + i * ld_to) = s[i];
+  for (int i = 0; i < 8; ++i) store(to + i * ld_to, s[i]);
 }
 
 // Panels of W columns: to[p * W * K + k * W + j] = B[k0 + k, n0 + p * W + j], zero past the edge.
@@ -47,7 +66,7 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
         float* out = to + k * W;
         if (cols == W) {
           for (int j = 0; j < W; j += 8) {
-            *reinterpret_cast<V8*>(out + j) = *reinterpret_cast<const V8*>(from + j);
+            store(out + j, load<V8>(from + j));
           }
         } else {
           for (Index j = 0; j < cols; ++j) out[j] = from[j];
@@ -109,28 +128,28 @@ inline void tile(const float* const* a, const float* panel, Index K, float* c, I
         for (Index j = cols; j < kCols; ++j) edge[j] = 0.0F;
         from = edge;
       }
-      acc[r][0] = *reinterpret_cast<const V*>(from);
-      acc[r][1] = *reinterpret_cast<const V*>(from + kLanes);
+      acc[r][0] = load<V>(from);
+      acc[r][1] = load<V>(from + kLanes);
     }
   }
   for (Index k = 0; k < K; ++k) {
-    const V b0 = *reinterpret_cast<const V*>(panel + k * kCols);
-    const V b1 = *reinterpret_cast<const V*>(panel + k * kCols + kLanes);
+    const V b0 = load<V>(panel + k * kCols);
+    const V b1 = load<V>(panel + k * kCols + kLanes);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const float x = kPacked ? a[0][k * kStride + r] : a[r][k];
-      acc[r][0] += x * b0;  // one fused multiply-add: contraction is on for this file
-      acc[r][1] += x * b1;
+      acc[r][0] = multiply_add(acc[r][0], x, b0);
+      acc[r][1] = multiply_add(acc[r][1], x, b1);
     }
   }
   for (int r = 0; r < R; ++r) {
     float* to = c + r * c_row;
     if (cols == kCols) {
-      *reinterpret_cast<V*>(to) = acc[r][0];
-      *reinterpret_cast<V*>(to + kLanes) = acc[r][1];
+      store(to, acc[r][0]);
+      store(to + kLanes, acc[r][1]);
     } else {
-      *reinterpret_cast<V*>(edge) = acc[r][0];
-      *reinterpret_cast<V*>(edge + kLanes) = acc[r][1];
+      store(edge, acc[r][0]);
+      store(edge + kLanes, acc[r][1]);
       for (Index j = 0; j < cols; ++j) to[j] = edge[j];
     }
   }

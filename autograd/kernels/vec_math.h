@@ -7,9 +7,12 @@ namespace shoal {
 
 // Sums over a row, in lanes that are written out: the order of additions depends on n alone, not on
 // the address, the compiler or the vector width.
-using Vec8 = float __attribute__((vector_size(32), aligned(4), may_alias));
-inline const Vec8& load8(const float* x) { return *reinterpret_cast<const Vec8*>(x); }
-inline Vec8& at8(float* x) { return *reinterpret_cast<Vec8*>(x); }
+using Vec8 = float __attribute__((vector_size(32)));
+inline Vec8 load8(const float* x) {  // from any address
+  Vec8 v;
+  __builtin_memcpy(&v, x, sizeof(v));
+  return v;
+}
 
 inline float add_lanes(const Vec8& v) {
   return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));

@@ -82,7 +82,7 @@ struct HcCollapse {
     const float* dcomb = head ? nullptr : (dy[kComb] ? dy[kComb].as<float>() : zeros.data());
     for_chunks(N, [&](Range rows) {
       float* dscale = partial.data() + rows.chunk * (3 + J);
-      constexpr std::int64_t kRows = 16;  // 16 tokens of X and dX stay in the second-level cache
+      constexpr std::int64_t kRows = 24;  // their X and dX stay in the second-level cache
       for (std::int64_t first = rows.begin; first < rows.end; first += kRows) {
         const std::int64_t last = std::min(first + kRows, rows.end);
         for (std::int64_t i = first; i < last; ++i) {

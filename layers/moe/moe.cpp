@@ -26,7 +26,7 @@ MoeLayer::MoeLayer(ParamStore& store, const std::string& prefix, const ModelConf
   const bool dense = kind == FeedForwardKind::kDense;
   const std::int64_t C = config.hidden_size, E = dense ? 0 : config.n_routed_experts;
   const std::int64_t K = config.num_experts_per_tok;
-  F_ = dense ? config.intermediate_size : config.moe_intermediate_size;
+  F_ = config.expert_width(kind);
   if (!dense) {
     gate_ = &add_matrix(store, prefix + "gate.weight", E, C, std);
     if (kind == FeedForwardKind::kHashMoe) {

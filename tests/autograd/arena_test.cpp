@@ -68,7 +68,8 @@ TEST(Arena, SaysWhatItNeedsAndWhatItHas) {
     arena.push(65);
     FAIL();
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("need 128 bytes, have 64"));
+    EXPECT_THAT(error.what(),
+                ::testing::HasSubstr("lower train.micro_batch or data.sequence_length"));
   }
   EXPECT_THROW(arena.push_high(65), Error);
   arena.push(64);
@@ -76,6 +77,9 @@ TEST(Arena, SaysWhatItNeedsAndWhatItHas) {
 
 // The pages of both ends are there before the first use: writing all of them causes no fault.
 TEST(Arena, PopulatedPagesCauseNoFault) {
+#ifdef SHOAL_POISON
+  GTEST_SKIP() << "a sanitizer keeps pages of its own";
+#endif
   Arena arena(std::size_t{64} << 20);
   arena.populate(5 << 20, 3 << 20);
   const long before = page_faults();

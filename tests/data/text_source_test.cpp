@@ -102,7 +102,7 @@ TEST(SplitJsonl, NamesTheLineThatIsWrong) {
   };
   for (const auto& [line, what] : cases) {
     const std::string message =
-        message_of(Failure::kData, [&] { lines(good + "\n" + line + "\n" + good); });
+        message_of(Failure::kData, [&, &line = line] { lines(good + "\n" + line + "\n" + good); });
     EXPECT_THAT(message, AllOf(HasSubstr("t.jsonl:3: "), HasSubstr(what))) << line;
   }
 }

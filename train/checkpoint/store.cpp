@@ -213,6 +213,16 @@ void CheckpointStore::discard(const std::string& path, std::int64_t step) {
   remove_tree(io_, trash);
 }
 
+std::vector<std::string> CheckpointStore::discard_after(std::int64_t step) {
+  std::vector<std::string> removed;
+  for (const Found& found : list()) {
+    if (found.step <= step) break;  // newest first
+    discard(found.path, found.step);
+    removed.push_back(found.path);
+  }
+  return removed;
+}
+
 // Runs when the new checkpoint is safe. What cannot be deleted is a warning: nothing is lost by it.
 void CheckpointStore::delete_old(std::int64_t step, std::int64_t keep,
                                  std::vector<std::string>& warnings) {
@@ -290,6 +300,7 @@ CheckpointStore::Stored read_stored(Io& io, const std::string& path,
     if (auto stored = CheckpointStore(io, folder).read_newest(step)) return std::move(*stored);
     reject(Failure::kData, folder, ": holds no checkpoint yet");
   }
+  if (has("config.yaml")) reject(Failure::kData, path, ": holds no checkpoint yet");
   if (!has(kManifestName)) reject(Failure::kData, path, ": neither a run nor a checkpoint");
   Checkpoint read = read_checkpoint(io, path);
   return {std::move(read.state), {path, std::move(read.manifest), {}}};

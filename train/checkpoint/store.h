@@ -56,6 +56,10 @@ class CheckpointStore {
   //             next save may work.
   SaveReport save(const StateView& state, const ManifestInfo& info, std::int64_t keep);
 
+  // Removes the checkpoints of later steps, the newest first, and says which: a run that goes back
+  // to `step` gives them up. Throws kDisk.
+  std::vector<std::string> discard_after(std::int64_t step);
+
   std::vector<Found> list() const;  // newest first, by name; nothing is verified
 
   // The newest checkpoint that verifies, or that of `step` and no other. nullopt: there is none at

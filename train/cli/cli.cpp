@@ -1,9 +1,12 @@
 #include "train/cli/cli.h"
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <iostream>
 #include <new>
 
@@ -169,16 +172,32 @@ void declare(CLI::App& app, Options& o, int& code) {
   c->callback([&] { code = bench_peak_command(o.json); });
 }
 
-// The close names of an unknown command, as a sentence's end.
-std::string suggestion(const CLI::App& app, int argc, char** argv) {
-  std::vector<std::string> names;
-  for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    if (word.starts_with("-")) continue;
-    if (std::find(names.begin(), names.end(), word) != names.end()) return "";
-    const std::optional<std::string> close = suggest(word, names);
-    return close ? "; did you mean '" + *close + "'?" : "";
+std::vector<std::string> flags_of(const CLI::App& app) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+  }
+  return flags;
+}
+
+// The first word that has no meaning where it stands, as a sentence; "" if each has one. The
+// parser itself would rather say what is missing: a misspelt command is a missing one to it.
+std::string unknown_word(CLI::App& app) {
+  CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  std::vector<std::string> commands;
+  for (const CLI::App* sub : command->get_subcommands({})) commands.push_back(sub->get_name());
+  for (const std::string& word : app.remaining(true)) {
+    const bool is_flag = word.starts_with("-") && word.size() > 1;
+    if (!is_flag && commands.empty()) continue;
+    std::vector<std::string> known = is_flag ? flags_of(app) : commands;
+    if (is_flag && command != &app) {
+      for (std::string& flag : flags_of(*command)) known.push_back(std::move(flag));
+    }
+    const std::string name = word.substr(0, word.find('='));
+    const std::optional<std::string> close = suggest(name, known);
+    return concat(is_flag ? "unknown flag '" : "unknown command '", printable(name), "'",
+                  close ? "; did you mean '" + *close + "'?" : "");
   }
   return "";
 }
@@ -186,9 +205,9 @@ std::string suggestion(const CLI::App& app, int argc, char** argv) {
 int parse_and_run(int argc, char** argv) {
   CLI::App app("Shoal trains small replicas of DeepSeek-V4 on CPUs.", "shoal");
   app.footer(
-      "Example:\n  shoal train configs/replicas/tiny.yaml\n"
       "Each command has --help. Exit codes: 0 done, 1 comparison failed, 2 usage or config,\n"
-      "3 bad data or checkpoint, 4 numbers went bad, 5 disk, 75 stopped after saving.");
+      "3 bad data or checkpoint, 4 numbers went bad, 5 disk, 75 stopped after saving.\n\n"
+      "Example:\n  shoal train configs/replicas/tiny.yaml");
   app.set_version_flag("--version", [] { return version_details(); });
   app.require_subcommand(1);
   int verbosity = 0, quiet = 0;
@@ -207,22 +226,35 @@ int parse_and_run(int argc, char** argv) {
   } catch (const CLI::Success& done) {
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    std::cerr << "shoal: " << printable(error.what()) << suggestion(app, argc, argv)
+    const std::string unknown = unknown_word(app);
+    std::cerr << "shoal: " << (unknown.empty() ? printable(error.what()) : unknown)
               << "; see `shoal --help`\n";
     return kUsageCode;
   }
   return code;
 }
 
+// A closed descriptor 0, 1 or 2 would go to the next file that is opened, and messages into it.
+void open_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)!::open("/dev/null", O_RDWR);
+  }
+}
+
 }  // namespace
 
 int run_cli(int argc, char** argv) {
+  open_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write like any other
   keep_heap_pages();
   set_threads_from_environment();
   int code = static_cast<int>(Failure::kInternal);
   std::string why;
   try {
-    return parse_and_run(argc, argv);
+    code = parse_and_run(argc, argv);
+    if (std::cout.flush()) return code;
+    code = static_cast<int>(Failure::kDisk);
+    why = "standard output cannot be written";
   } catch (const Error& error) {
     code = static_cast<int>(error.why());
     why = error.what();

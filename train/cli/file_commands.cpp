@@ -32,6 +32,9 @@ Kind kind_of(PosixIo& io, const std::string& path) {
   if (fs::is_directory(path, ignored)) {
     if (is_checkpoint_path(io, path)) return Kind::kCheckpoint;
     if (fs::exists(weights_of(path), ignored)) return Kind::kSafetensors;
+    if (fs::exists(path + "/config.yaml", ignored)) {
+      reject(Failure::kData, path, ": holds no checkpoint yet");
+    }
   } else {
     if (path.ends_with(".safetensors")) return Kind::kSafetensors;
     if (path.ends_with(".tokens") || is_token_file(path)) return Kind::kTokens;

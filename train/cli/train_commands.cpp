@@ -11,6 +11,7 @@
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
 #include "train/metrics/printable.h"
+#include "train/signals.h"
 #include "train/trainer.h"
 
 namespace shoal {
@@ -82,6 +83,7 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
 }  // namespace
 
 int train_command(const TrainArguments& args) {
+  ignore_broken_pipes();
   const RunConfig config = load_config(args.config, args.overrides, {.needs_data = true});
   if (holds_run(config.run.dir) && !args.dry_run) {
     reject(Failure::kUsage, config.run.dir, ": holds a run already; go on with `shoal resume ",
@@ -97,6 +99,7 @@ int train_command(const TrainArguments& args) {
 }
 
 int resume_command(const ResumeArguments& args) {
+  ignore_broken_pipes();
   const std::string folder = run_folder_of(args.run);
   const std::string file = folder + "/config.yaml";
   if (!std::filesystem::exists(file)) {
@@ -124,6 +127,7 @@ int resume_command(const ResumeArguments& args) {
   say_run(config, trainer);
   trainer.resume_run();
   if (trainer.is_finished()) {
+    trainer.ensure_report();
     spdlog::info("{} is finished at step {}; nothing to do", printable(folder), trainer.step());
     return 0;
   }

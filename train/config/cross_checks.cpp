@@ -94,7 +94,7 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
     }
   }
   CrossChecker check(origins, whole, problems);
-  check.require(is_plain_name(config.run.name), {"run.name"}, "'", printable(config.run.name),
+  check.require(is_plain_name(config.run.name), {"run.name"}, "'", excerpt(config.run.name),
                 "' is no plain name; use up to ", kMaxName,
                 " letters, digits, '.', '_' and '-', a letter or digit first");
   if (config.run.dir.empty()) config.run.dir = absolute_path("runs/" + config.run.name);

@@ -62,7 +62,7 @@ void merge(Node& into, Node over) {
   }
 }
 
-std::string printable(const std::string& text, std::size_t limit) {
+std::string excerpt(const std::string& text, std::size_t limit) {
   static const char kHex[] = "0123456789abcdef";
   std::string out;
   for (const char c : text) {
@@ -89,7 +89,7 @@ std::string describe(const Node& node) {
     case Node::Kind::kNull:
       return "no value";
     case Node::Kind::kScalar:
-      return concat("'", printable(node.text), "'");
+      return concat("'", excerpt(node.text), "'");
     case Node::Kind::kList:
       return "a list";
     case Node::Kind::kMap:

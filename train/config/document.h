@@ -49,7 +49,7 @@ void merge(Node& into, Node over);
 // "a list", "no value", "'text'": how an error names what it found.
 std::string describe(const Node& node);
 
-// Text for one line of output: control characters escaped, at most `limit` bytes.
-std::string printable(const std::string& text, std::size_t limit = 60);
+// A text from a file for one line of output: control characters escaped, at most `limit` bytes.
+std::string excerpt(const std::string& text, std::size_t limit = 60);
 
 }  // namespace shoal

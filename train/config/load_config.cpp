@@ -59,7 +59,7 @@ class Loader {
       if (named_at == nullptr) {
         problems_.add(whole(source), "", why);
       } else {
-        problems_.add(*named_at, "extends", "'", printable(path), "' ", why,
+        problems_.add(*named_at, "extends", "'", excerpt(path), "' ", why,
                       "; the path is relative to this file's folder");
       }
       broken_ = true;
@@ -86,7 +86,7 @@ class Loader {
 
   void apply(const std::string& argument, Node& root) {
     const auto source = std::make_shared<const Source>(
-        Source{concat("argument '", printable(argument, 100), "'"), order_++, false});
+        Source{concat("argument '", excerpt(argument, 100), "'"), order_++, false});
     const Place place = whole(source);
     const std::size_t equals = argument.find('=');
     if (equals == std::string::npos) {
@@ -95,7 +95,7 @@ class Loader {
     }
     const std::string path = argument.substr(0, equals);
     if (!is_dotted_path(path)) {
-      problems_.add(place, "", "'", printable(path),
+      problems_.add(place, "", "'", excerpt(path),
                     "' is no key; write section.key=value, such as optim.lr=3e-4");
       return;
     }
@@ -167,7 +167,7 @@ class Loader {
     const std::string base_path = (fs::path(path).parent_path() / base.text).string();
     chain_.push_back(canonical(path));
     if (std::find(chain_.begin(), chain_.end(), canonical(base_path)) != chain_.end()) {
-      problems_.add(base.place, "extends", "'", printable(base_path),
+      problems_.add(base.place, "extends", "'", excerpt(base_path),
                     "' extends itself through this file; break the "
                     "circle");
     } else if (chain_.size() > kMaxExtends) {

@@ -150,7 +150,7 @@ class ModelReader {
 
   // Invalid UTF-8 cannot be printed as JSON, and may stand in JSON made by a program.
   static std::string text_of(const nlohmann::json& json) {
-    return printable(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    return excerpt(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
 
   // compress_ratios has an entry per layer and one for the MTP block; 0, 4 and 128 name the kind.
@@ -341,7 +341,7 @@ class ModelReader {
     for (const std::string& path : unknown) {
       const std::string name = path.substr(sizeof(kPrefix) - 1);
       if (std::find(std::begin(kSilent), std::end(kSilent), name) != std::end(kSilent)) continue;
-      names += (names.empty() ? "" : ", ") + printable(name);
+      names += (names.empty() ? "" : ", ") + excerpt(name);
     }
     if (names.empty() || warnings == nullptr) return;
     warnings->push_back("ignored keys that are not known here: " + names);

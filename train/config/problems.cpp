@@ -19,7 +19,7 @@ bool is_inside(const std::string& key, const std::string& map) {
 void Problems::add_text(const Place& place, const std::string& key, const std::string& what) {
   std::string line = place.text() + ": ";
   const bool hide = !hidden_.empty() && key.compare(0, hidden_.size(), hidden_) == 0;
-  if (!key.empty()) line += printable(hide ? key.substr(hidden_.size()) : key) + ": ";
+  if (!key.empty()) line += excerpt(hide ? key.substr(hidden_.size()) : key) + ": ";
   found_.push_back({place, line + what});
   keys_.insert(key);
 }

@@ -173,8 +173,9 @@ std::vector<Key> other_keys() {
                        "steps", "between checkpoints; 0: only at the end")),
       harmless(integer("checkpoint.keep", SHOAL_FIELD(checkpoint.keep), kSize, "checkpoints",
                        "the newest that stay on disk")),
-      harmless(integer("checkpoint.step", SHOAL_FIELD(checkpoint.step), kSizeOrZero, "",
-                       "resume from this checkpoint; 0: the newest that verifies")),
+      harmless(integer(
+          "checkpoint.step", SHOAL_FIELD(checkpoint.step), kSizeOrZero, "",
+          "resume from this checkpoint, giving up later ones; 0: the newest that verifies")),
       harmless(integer("log.every", SHOAL_FIELD(log.every), kSize, "steps",
                        "between lines on the console; files get every step")),
       harmless(boolean("log.tensorboard", SHOAL_FIELD(log.tensorboard),

@@ -1,11 +1,9 @@
 #include "train/config/show_config.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <array>
 #include <sstream>
 
+#include "autograd/base/sha256.h"
 #include "train/config/schema.h"
 
 namespace shoal {
@@ -121,14 +119,7 @@ std::string config_hash(const RunConfig& config) {
     if (!changes_numbers(key, length_matters(config))) continue;
     text += key.path + "=" + key.value(config).dump() + "\n";
   }
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  CHECK(EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr) == 1,
-        "config_hash: SHA-256 failed");
-  static const char kHex[] = "0123456789abcdef";
-  std::string hex;
-  for (unsigned i = 0; i < size; ++i) hex += {kHex[digest[i] >> 4], kHex[digest[i] & 15]};
-  return hex;
+  return sha256_hex(text.data(), text.size());
 }
 
 }  // namespace shoal

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "data/utf8.h"
+
 namespace shoal {
 namespace {
 
@@ -19,35 +21,14 @@ constexpr std::size_t kMaxKeys = 1000;  // of one map: looking up and merging ar
 // Ends yaml-cpp's walk: the rest of the document would only repeat the problem.
 struct GiveUp {};
 
-// Length of the UTF-8 character that begins at i, 0 where there is none (overlong forms,
-// surrogates and values above U+10FFFF are none).
-std::size_t utf8_length(const std::string& s, std::size_t i) {
-  const auto byte = [&](std::size_t k) {
-    return k < s.size() ? static_cast<unsigned char>(s[k]) : 0U;
-  };
-  const unsigned lead = byte(i);
-  if (lead < 0x80) return 1;
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4) return 0;
-  for (std::size_t k = 1; k < length; ++k) {
-    if ((byte(i + k) & 0xC0) != 0x80) return 0;
-  }
-  const unsigned second = byte(i + 1);
-  if (lead == 0xE0 && second < 0xA0) return 0;
-  if (lead == 0xED && second > 0x9F) return 0;
-  if (lead == 0xF0 && second < 0x90) return 0;
-  if (lead == 0xF4 && second > 0x8F) return 0;
-  return length;
-}
-
 // yaml-cpp guesses UTF-16 from zero bytes and takes any other byte as it is.
 bool check_characters(const std::string& text, const std::shared_ptr<const Source>& source,
                       Problems& problems) {
+  const std::size_t invalid = find_invalid_utf8(text);
   Place place{source, 1, 1};
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = utf8_length(text, i);
+  for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
-    if (length == 0) {
+    if (i == invalid) {
       problems.add(place, "", "not UTF-8 text; save the file as UTF-8");
       return false;
     }
@@ -57,7 +38,6 @@ bool check_characters(const std::string& text, const std::shared_ptr<const Sourc
     }
     place.line += byte == '\n' ? 1 : 0;
     place.column = byte == '\n' ? 1 : place.column + 1;
-    i += length;
   }
   return true;
 }
@@ -93,7 +73,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnDocumentEnd() override {}
   void OnAnchor(const YAML::Mark& mark, const std::string& name) override {
-    problems_.add(place(mark), path(), "anchor '&", printable(name),
+    problems_.add(place(mark), path(), "anchor '&", excerpt(name),
                   "' is not supported; write the value out");
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
@@ -158,7 +138,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void check_tag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
-    problems_.add(place(mark), path(), "tag '", printable(tag), "' is not supported; remove it");
+    problems_.add(place(mark), path(), "tag '", excerpt(tag), "' is not supported; remove it");
   }
 
   // At the end of the text yaml-cpp takes an open quote for closed.
@@ -284,7 +264,7 @@ std::optional<Node> read_yaml(const std::string& text, const std::shared_ptr<con
       return std::nullopt;
     }
     const Place place{source, std::max(error.mark.line, 0) + 1, std::max(error.mark.column, 0) + 1};
-    problems.add(place, "", "not valid YAML (", printable(error.msg, 100),
+    problems.add(place, "", "not valid YAML (", excerpt(error.msg, 100),
                  "); check indentation, colons, quotes and brackets around here");
     return std::nullopt;
   }

@@ -25,7 +25,7 @@ nlohmann::json parse_json_object(const std::string& text, const std::string& whe
     if (event == Event::object_start) keys.emplace_back();
     if (event == Event::object_end) keys.pop_back();
     if (event == Event::key && !keys.back().insert(value.get<std::string>()).second) {
-      reject(Failure::kData, where, ": key ", quoted(value.get<std::string>()),
+      reject(Failure::kData, where, ": key ", in_quotes(value.get<std::string>()),
              " appears twice");
     }
     return true;

@@ -91,7 +91,7 @@ void check_shape(const SafetensorsFile& file, const std::string& name, const Dim
   bool fits = got.size() == want.size();
   for (std::size_t i = 0; fits && i < got.size(); ++i) fits = want[i] == kAny || want[i] == got[i];
   if (!fits) {
-    reject(Failure::kData, file.path(), ": tensor ", quoted(name), " has shape ", shown(got),
+    reject(Failure::kData, file.path(), ": tensor ", in_quotes(name), " has shape ", shown(got),
            ", this case needs ", shown(want));
   }
 }
@@ -108,7 +108,7 @@ GoldenIndices indices(const SafetensorsFile& file, const std::string& name, cons
   GoldenIndices result{file.info(name).shape, file.read_i64(name)};
   for (const std::int64_t v : result.values) {
     if (v < lowest || v >= limit) {
-      reject(Failure::kData, file.path(), ": tensor ", quoted(name), " holds ", v,
+      reject(Failure::kData, file.path(), ": tensor ", in_quotes(name), " holds ", v,
              ", this case needs ", lowest, " to ", limit - 1);
     }
   }
@@ -137,7 +137,7 @@ void read_gradient(const SafetensorsFile& golden, const SafetensorsFile& model,
                    std::map<std::string, GoldenTensor>& out) {
   const std::string name = entry.substr(prefix);
   if (!model.has(name)) {
-    reject(Failure::kData, golden.path(), ": tensor ", quoted(entry),
+    reject(Failure::kData, golden.path(), ": tensor ", in_quotes(entry),
            " belongs to no tensor of ", model.path());
   }
   out.emplace(name, floats(golden, entry, model.info(name).shape));
@@ -201,7 +201,7 @@ void check_every_gradient_is_there(const ParityCase& c, const std::string& golde
     const bool router_bias = name.size() >= bias.size() &&
                              name.compare(name.size() - bias.size(), bias.size(), bias) == 0;
     if (tensor.dtype[0] == 'I' || router_bias || c.grad.count(name) > 0) continue;
-    reject(Failure::kData, golden, ": tensor ", quoted("grad/" + name), " is missing");
+    reject(Failure::kData, golden, ": tensor ", in_quotes("grad/" + name), " is missing");
   }
 }
 

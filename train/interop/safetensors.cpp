@@ -127,13 +127,13 @@ void SafetensorsFile::read_at(std::uint64_t offset, void* out, std::uint64_t byt
 const TensorInfo& SafetensorsFile::info(const std::string& name) const {
   const auto found = header_.tensors.find(name);
   if (found == header_.tensors.end()) {
-    reject(Failure::kData, path_, ": tensor ", quoted(name), " is missing");
+    reject(Failure::kData, path_, ": tensor ", in_quotes(name), " is missing");
   }
   return found->second;
 }
 
 void SafetensorsFile::refuse_dtype(const std::string& name, const char* wanted) const {
-  reject(Failure::kData, path_, ": tensor ", quoted(name), " has dtype ", info(name).dtype,
+  reject(Failure::kData, path_, ": tensor ", in_quotes(name), " has dtype ", info(name).dtype,
          ", this place reads ", wanted);
 }
 
@@ -200,7 +200,7 @@ std::vector<std::string> verify_safetensors(const std::string& path) {
         if (bad++ == 0) first = i;
       }
       if (bad == 0) continue;
-      problems.push_back(concat("tensor ", quoted(name), ": ", bad, " of ", bytes.size() / size,
+      problems.push_back(concat("tensor ", in_quotes(name), ": ", bad, " of ", bytes.size() / size,
                                 " values are not finite, the first at ", first));
     }
   } catch (const Error& error) {

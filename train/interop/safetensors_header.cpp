@@ -69,7 +69,7 @@ class HeaderReader {
     if (at_ == At::kName) return tensor_name(key);
     if (at_ == At::kMetadataName) {
       if (!out_.metadata.try_emplace(key).second) {
-        reject(Failure::kData, where_, ": __metadata__ has the key ", quoted(key), " twice");
+        reject(Failure::kData, where_, ": __metadata__ has the key ", in_quotes(key), " twice");
       }
       name_ = key;
       return go(At::kMetadataText);
@@ -124,7 +124,7 @@ class HeaderReader {
     }
     if (at_ != At::kDType) refuse_value("a string");
     if (safetensors_dtype_bits(text) == 0) {
-      refuse("unknown dtype ", quoted(text), "; known are ", known_dtypes());
+      refuse("unknown dtype ", in_quotes(text), "; known are ", known_dtypes());
     }
     tensor_.dtype = text;
     return go(At::kField);
@@ -171,12 +171,12 @@ class HeaderReader {
     if (key == "dtype") return once(has_dtype_, At::kDType);
     if (key == "shape") return once(has_shape_, At::kShape);
     if (key == "data_offsets") return once(has_offsets_, At::kOffsets);
-    refuse("unknown key ", quoted(key), "; a tensor has dtype, shape and data_offsets");
+    refuse("unknown key ", in_quotes(key), "; a tensor has dtype, shape and data_offsets");
   }
 
   template <class... Detail>
   [[noreturn]] void refuse(const Detail&... detail) const {
-    reject(Failure::kData, where_, ": tensor ", quoted(name_), ": ", detail...);
+    reject(Failure::kData, where_, ": tensor ", in_quotes(name_), ": ", detail...);
   }
 
   [[noreturn]] void refuse_value(const std::string& got) const {
@@ -196,7 +196,7 @@ class HeaderReader {
       case At::kMetadata:
         reject(Failure::kData, where_, ": __metadata__ is not an object");
       case At::kMetadataText:
-        reject(Failure::kData, where_, ": __metadata__ ", quoted(name_), " needs a string, got ",
+        reject(Failure::kData, where_, ": __metadata__ ", in_quotes(name_), " needs a string, got ",
                got);
       default:
         reject(Failure::kData, where_, ": the header is not an object, but ", got);
@@ -222,9 +222,9 @@ std::uint64_t wanted_bytes(const std::string& where, const std::string& name,
   }
   // A zero behind an overflow must not excuse it: numel() multiplies in the same order.
   if (overflow)
-    reject(Failure::kData, where, ": tensor ", quoted(name), ": its shape overflows");
+    reject(Failure::kData, where, ": tensor ", in_quotes(name), ": its shape overflows");
   if (bits % 8 != 0) {
-    reject(Failure::kData, where, ": tensor ", quoted(name), ": ", bits, " bits of ",
+    reject(Failure::kData, where, ": tensor ", in_quotes(name), ": ", bits, " bits of ",
            tensor.dtype, " do not fill whole bytes");
   }
   return bits / 8;
@@ -237,12 +237,12 @@ void check_layout(const SafetensorsHeader& header, std::uint64_t data_bytes,
   for (const auto& entry : header.tensors) {
     const auto& [name, tensor] = entry;
     if (tensor.begin > tensor.end || tensor.end > data_bytes) {
-      reject(Failure::kData, where, ": tensor ", quoted(name), ": data_offsets [", tensor.begin,
+      reject(Failure::kData, where, ": tensor ", in_quotes(name), ": data_offsets [", tensor.begin,
              ", ", tensor.end, "] do not lie in the file's ", data_bytes, " bytes of data");
     }
     const std::uint64_t want = wanted_bytes(where, name, tensor);
     if (tensor.end - tensor.begin != want) {
-      reject(Failure::kData, where, ": tensor ", quoted(name), ": data_offsets give ",
+      reject(Failure::kData, where, ": tensor ", in_quotes(name), ": data_offsets give ",
              tensor.end - tensor.begin, " bytes, its shape and ", tensor.dtype, " need ", want);
     }
     order.push_back(&entry);
@@ -254,7 +254,7 @@ void check_layout(const SafetensorsHeader& header, std::uint64_t data_bytes,
   for (const auto* entry : order) {
     const auto& [name, tensor] = *entry;
     if (tensor.begin != filled) {
-      reject(Failure::kData, where, ": tensor ", quoted(name), " begins at byte ", tensor.begin,
+      reject(Failure::kData, where, ": tensor ", in_quotes(name), " begins at byte ", tensor.begin,
              tensor.begin > filled ? ", a hole after byte " : ", inside a tensor that ends at ",
              filled);
     }
@@ -298,7 +298,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t 
   return header;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t kLongest = 120;
   const bool cut = text.size() > kLongest;
   return nlohmann::json(std::string(text.substr(0, kLongest)) + (cut ? "..." : ""))

@@ -34,6 +34,8 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t 
                                            const std::string& where);
 
 // A string that came from a file, fit for a terminal: in quotes, control characters escaped, cut.
-std::string quoted(std::string_view text);
+// Not called `quoted`: for a std::string argument lookup would prefer std::quoted, which escapes
+// nothing.
+std::string in_quotes(std::string_view text);
 
 }  // namespace shoal

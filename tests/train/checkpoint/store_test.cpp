@@ -129,6 +129,14 @@ TEST_F(Store, LoadsAStepOnRequestAndNoOther) {
   EXPECT_THAT(error_of(Failure::kData, [&] { store.load_newest(into, 20); }), HasSubstr("SHA-256"));
 }
 
+TEST_F(Store, GoingBackRemovesWhatComesAfter) {
+  for (const std::int64_t step : {10, 20, 30}) save(step);
+  EXPECT_THAT(store.discard_after(10),
+              ElementsAre("/run/checkpoints/step-00000030", "/run/checkpoints/step-00000020"));
+  EXPECT_THAT(steps(), ElementsAre(10));
+  EXPECT_THAT(store.discard_after(10), ElementsAre());
+}
+
 TEST_F(Store, AWrongNameIsDamage) {
   save(10);
   io.put("/run/checkpoints/step-00000044/state.h5",

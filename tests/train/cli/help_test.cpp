@@ -1,0 +1,76 @@
+// Help fits a screen and ends with an example that could be typed.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "autograd/base/check.h"
+#include "tests/train/program.h"
+
+namespace shoal {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<std::string> lines(const std::string& text) {
+  std::vector<std::string> all;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) all.push_back(line);
+  return all;
+}
+
+TEST(Help, OfEveryCommandFitsAScreenAndEndsWithAnExample) {
+  const std::vector<std::vector<std::string>> commands = {{},
+                                                          {"train"},
+                                                          {"resume"},
+                                                          {"eval"},
+                                                          {"generate"},
+                                                          {"prepare"},
+                                                          {"report"},
+                                                          {"inspect"},
+                                                          {"verify"},
+                                                          {"parity"},
+                                                          {"config"},
+                                                          {"config", "show"},
+                                                          {"config", "schema"},
+                                                          {"config", "diff"},
+                                                          {"bench"},
+                                                          {"bench", "step"},
+                                                          {"bench", "peak"}};
+  for (const std::vector<std::string>& command : commands) {
+    std::vector<std::string> arguments = command;
+    arguments.emplace_back("--help");
+    std::string name = "shoal";
+    for (const std::string& word : command) name += " " + word;
+    SCOPED_TRACE(name);
+    const Ended ended = run_program(arguments);
+    EXPECT_EQ(ended.code, 0);
+    EXPECT_EQ(ended.err, "");
+    const std::vector<std::string> text = lines(ended.out);
+    ASSERT_GE(text.size(), 5U);
+    EXPECT_LE(text.size(), 40U);
+    EXPECT_EQ(text[text.size() - 2], "Example:");
+    EXPECT_THAT(text.back() + " ", testing::StartsWith("  " + name + " "));
+    for (const std::string& line : text) EXPECT_LE(line.size(), 110U) << line;
+  }
+}
+
+TEST(Help, ListsEveryCommand) {
+  const Ended ended = run_program({"--help"});
+  for (const char* name : {"train", "resume", "eval", "generate", "prepare", "report", "inspect",
+                           "verify", "parity", "config", "bench"}) {
+    EXPECT_THAT(ended.out, HasSubstr(concat("\n  ", name, " "))) << name;
+  }
+}
+
+TEST(Help, VersionNamesWhatTheProgramWasBuiltFrom) {
+  const Ended ended = run_program({"--version"});
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_THAT(ended.out, testing::MatchesRegex("shoal [0-9]+\\.[0-9]+\\.[0-9]+\n(.|\n)*"));
+  for (const char* part : {"\ncompiler ", "\nprocessor ", "\nBLAS ", "\nMPI ", "\nHDF5 "}) {
+    EXPECT_THAT(ended.out, HasSubstr(part));
+  }
+}
+
+}  // namespace
+}  // namespace shoal

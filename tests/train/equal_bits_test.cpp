@@ -1,0 +1,100 @@
+// The same configuration gives the same bits, whatever the threads, the memory plan and the
+// interruptions.
+#include <gmock/gmock.h>
+
+#include <csignal>
+
+#include "tests/train/micro_run.h"
+
+namespace shoal {
+namespace {
+
+TEST(EqualBits, ForAnyNumberOfThreads) {
+  const MicroRun micro;
+  micro.train_to_the_end("1", {}, {.threads = 1});
+  for (const int threads : {2, 3, 4}) {
+    const std::string name = std::to_string(threads);
+    micro.train_to_the_end(name, {}, {.threads = threads});
+    expect_equal_runs(micro / name, micro / "1");
+  }
+}
+
+// The comparison itself sees a difference: another seed, one step less.
+TEST(EqualBits, AreNotThoseOfAnotherRun) {
+  const MicroRun micro;
+  micro.train_to_the_end("a");
+  micro.train_to_the_end("b", {"run.seed=4"});
+  EXPECT_NE(numbers_of(micro / "a"), numbers_of(micro / "b"));
+  const auto a = state_of(micro / "a"), b = state_of(micro / "b");
+  EXPECT_NE(a.at("/model/layers/0/attn/wq_a/weight"), b.at("/model/layers/0/attn/wq_a/weight"));
+  EXPECT_EQ(a.count("/state/samples"), 1U);
+  const bool has_momentum = std::any_of(a.begin(), a.end(), [](const auto& entry) {
+    return entry.first.starts_with("/optimizer/") && entry.first.ends_with("/momentum");
+  });
+  EXPECT_TRUE(has_momentum);
+  EXPECT_EQ(lines_of(micro / "a", "eval").size(), 4U);    // steps 7, 14, 21 and the last
+  EXPECT_EQ(lines_of(micro / "a", "layer").size(), 24U);  // 3 blocks, every third step
+}
+
+TEST(EqualBits, WhenBlocksAreRecomputed) {
+  const MicroRun micro;
+  micro.train_to_the_end("kept");
+  micro.train_to_the_end("again", {"train.recompute=block"}, {.threads = 2});
+  expect_equal_runs(micro / "again", micro / "kept");
+}
+
+// 1 to 7 micro-batches are added in a tree that need not be full.
+TEST(EqualBits, ForAnyNumberOfMicroBatches) {
+  const MicroRun micro;
+  for (const int sequences : {1, 5, 7}) {
+    const std::vector<std::string> settings = {"train.steps=6", "train.micro_batch=1",
+                                               concat("train.batch_tokens=", 32 * sequences)};
+    const std::string one = concat("one", sequences), three = concat("three", sequences);
+    micro.train_to_the_end(one, settings, {.threads = 1});
+    micro.train_to_the_end(three, settings, {.threads = 3});
+    EXPECT_EQ(numbers_of(micro / one), numbers_of(micro / three)) << sequences;
+    EXPECT_EQ(state_of(micro / one), state_of(micro / three)) << sequences;
+  }
+}
+
+// Starts or resumes the run, stops it once it has written `step`, and says where it stopped; 0 if
+// it came to its end instead.
+std::int64_t stop_at(const MicroRun& micro, const std::string& run, std::int64_t step, int signal) {
+  const bool there = !checkpoints_of(micro / run).empty();
+  Program program(
+      there ? std::vector<std::string>{"resume", micro / run} : micro.train_arguments(run),
+      {.threads = 2});
+  wait_until(program, [&] { return last_step(micro / run) >= step; });
+  program.signal(signal);
+  const Ended ended = program.wait();
+  if (ended.code == 0) return 0;
+  EXPECT_EQ(ended.code, 75) << ended.err;
+  const std::int64_t stopped = checkpoints_of(micro / run).back();
+  EXPECT_EQ(stopped, last_step(micro / run)) << "saved is the last finished step";
+  EXPECT_THAT(ended.last_line(), testing::HasSubstr(concat("after step ", stopped)));
+  return stopped;
+}
+
+TEST(EqualBits, StoppedAndResumedAtManySteps) {
+  const MicroRun micro;
+  micro.train_to_the_end("undisturbed");
+  std::vector<std::int64_t> stops;
+  const int signals[] = {SIGTERM, SIGUSR1, SIGINT};
+  for (std::int64_t step = 1; step < MicroRun::kSteps;) {
+    const std::int64_t stopped =
+        stop_at(micro, "stopped", step, signals[stops.size() % std::size(signals)]);
+    if (stopped == 0) break;
+    stops.push_back(stopped);
+    step = stopped + 2;
+  }
+  const Ended ended = run_program({"resume", micro / "stopped"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  expect_equal_runs(micro / "stopped", micro / "undisturbed");
+  // It did stop: in the warm-up, near an end of an epoch, in the decay.
+  EXPECT_GE(stops.size(), 4U) << testing::PrintToString(stops);
+  EXPECT_LE(stops.front(), 6);
+  EXPECT_GE(stops.back(), 17);
+}
+
+}  // namespace
+}  // namespace shoal
