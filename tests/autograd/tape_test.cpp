@@ -104,7 +104,13 @@ TEST(Tape, NoGradRecordsNothing) {
     EXPECT_THROW(tape.backward(y), Error);
   }
   EXPECT_TRUE(tape.is_recording());
-  const Tensor y = square(tape, tape.leaf(p.param));
+  const Tensor x = tape.leaf(p.param);
+  {
+    const NoGrad off(tape);  // of a value that is on the tape already
+    EXPECT_EQ(square(tape, x).id, kConstant);
+    EXPECT_EQ(tape.stats().records, 0U);
+  }
+  const Tensor y = square(tape, x);
   EXPECT_EQ(tape.stats().records, 1U);
   tape.backward(y);
   EXPECT_EQ(p.grads[0], 3.0F);
@@ -280,6 +286,10 @@ struct OneOfTwo {  // the second input goes nowhere
 TEST(Recompute, AnInputThatGoesNowhereGetsZeros) {
   Tape tape(kSmall);
   Owned p("p", {1}, 3.0F), q("q", {1}, 2.0F);
+  // Leaves something other than zero in the memory of gradients.
+  tape.backward(square(tape, square(tape, square(tape, tape.leaf(q.param)))));
+  EXPECT_GT(q.grads[0], 0.0F);
+  tape.end_microbatch();
   const std::array<Tensor, 2> x{tape.leaf(p.param), square(tape, tape.leaf(q.param))};
   std::array<Tensor, 1> y;
   y[0].shape = {1};
@@ -287,6 +297,30 @@ TEST(Recompute, AnInputThatGoesNowhereGetsZeros) {
   tape.backward(y[0]);
   EXPECT_EQ(p.grads[0], 3.0F);
   EXPECT_EQ(q.grads[0], 0.0F);
+}
+
+struct SeesItsLabel {
+  std::string* seen;
+  void operator()(Tape& tape, std::span<const Tensor> x, std::span<Tensor> y) const {
+    *seen += std::string(tape.label()) + ";";
+    y[0] = square(tape, x[0]);
+  }
+};
+
+TEST(Recompute, TheSecondRunHasTheLabelOfTheFirst) {
+  Tape tape(kSmall);
+  Owned p("p", {1}, 3.0F);
+  std::string seen;
+  const std::array<Tensor, 1> x{tape.leaf(p.param)};
+  std::array<Tensor, 1> y;
+  y[0].shape = {1};
+  {
+    const Label label(tape, "layers.2");
+    recompute(tape, SeesItsLabel{&seen}, std::span<const Tensor>(x), std::span<Tensor>(y));
+  }
+  tape.backward(y[0]);
+  EXPECT_EQ(seen, "layers.2;layers.2;");
+  EXPECT_EQ(tape.label(), "");
 }
 
 struct LateLeaf {

@@ -346,7 +346,10 @@ TEST(StepRunner, AWarmStepTakesNothingFromTheHeapAndTouchesNoNewPage) {
 TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
   for (const bool recompute : {false, true}) {
     Warm warm(recompute, true);
-    const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, 2);
+    std::string dump;
+    const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, 2, &dump);
+    EXPECT_THAT(dump, HasSubstr(recompute ? "recompute layers.1 " : "window_attention layers.1 "));
+    EXPECT_THAT(dump, HasSubstr("cross_entropy mtp.0 "));
     Warm real(recompute, true);
     real.step(1);
     EXPECT_EQ(real.tape.stats().arena_low_peak, estimate.tape.arena_low_peak);
