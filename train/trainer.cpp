@@ -92,8 +92,7 @@ Trainer::Trainer(const RunConfig& config)
     : config_(config),
       tokenizer_(tokenizer_for(config)),
       data_(load_data(data_config(config), *tokenizer_)),
-      model_(config.model),
-      flops_(count_flops(config.model)) {
+      model_(config.model) {
   for (const std::string& warning : data_.warnings) spdlog::warn("{}", printable(warning));
   sequences_ = config_.train.batch_tokens / config_.data.sequence_length;
   micro_batches_ = sequences_ / config_.train.micro_batch;
@@ -275,7 +274,8 @@ RunEnd Trainer::run() {
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     double flops = 0.0;
-    for (const Batch& batch : batches_) flops += step_flops(config_.model, flops_, batch);
+    const IndexerMode indexer{loss_config().indexer, config_.loss.index_kl != 0.0};
+    for (const Batch& batch : batches_) flops += step_flops(config_.model, indexer, batch);
     if (!out.updated) {
       handle_bad_numbers(out);
       continue;

@@ -74,7 +74,6 @@ class Trainer {
   std::unique_ptr<Tokenizer> tokenizer_;
   DataSplit data_;
   Model model_;
-  ModelFlops flops_;
   Tape tape_;
   MemoryEstimate memory_;
   ScheduleConfig schedule_;

@@ -61,13 +61,16 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
   std::string dump;
   const MemoryEstimate m =
       estimate_memory(trainer.model(), config, sequences / config.train.micro_batch, &dump);
-  const ModelFlops flops = count_flops(config.model);
+  const std::int64_t T = config.data.sequence_length;
+  const double flops =
+      step_flops(config.model, {config.indexer.at(0), config.loss.index_kl != 0.0},
+                 shape_batch(1, T, config.model.vocab_size, 0));
   std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
   const auto line = [](const char* what, const std::string& value) {
     std::cout << std::left << std::setw(26) << what << value << '\n';
   };
   line("parameters", std::to_string(trainer.model().store().count()));
-  line("GFLOP per token", concat((flops.per_token + flops.mtp_per_token) / 1e9));
+  line("GFLOP per token", concat(flops / static_cast<double>(T) / 1e9));
   line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
                                             : concat(config.train.minutes, " minutes"));
   line("memory", mib(m.total()));
