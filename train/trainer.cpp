@@ -345,11 +345,11 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
-  if (position_.step % config_.log.every == 0) write_layers();
+  if (position_.step % config_.log.every == 0) write_layers(out);
   progress_->step(ProgressState(record, run_seconds()));
 }
 
-void Trainer::write_layers() {
+void Trainer::write_layers(const StepOutcome& out) {
   const std::vector<const Block*> blocks = model_.all_blocks();
   for (std::size_t l = 0; l < blocks.size(); ++l) {
     const BlockStats& stats = runner_->stats()[l];
@@ -365,6 +365,10 @@ void Trainer::write_layers() {
       const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());
       record.bias_low = *low;
       record.bias_high = *high;
+    }
+    if (stats.index.uniform > 0.0) {
+      record.index_kl = stats.index.kl / static_cast<double>(out.targets);
+      record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);
   }
@@ -425,7 +429,7 @@ void Trainer::evaluate_now() {
   if (data_.validation.sequences() > 0) {
     const auto begin = Clock::now();
     const Evaluation e = evaluate(model_, tape_, data_.validation, config_.train.micro_batch,
-                                  config_.train.eval_sequences);
+                                  config_.train.eval_sequences, config_.indexer.at(position_.step));
     EvalRecord record;
     record.step = position_.step;
     record.loss = e.loss;

@@ -65,7 +65,7 @@ class Trainer {
   void save(bool must = false);
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
-  void write_layers();
+  void write_layers(const StepOutcome& out);
   double run_seconds() const;
   void finish_report() const;
   LossConfig loss_config() const;
