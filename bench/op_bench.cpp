@@ -7,10 +7,10 @@
 
 #include "autograd/base/rng.h"
 #include "autograd/kernels/gemm.h"
+#include "autograd/ops/attention.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/experts.h"
 #include "autograd/ops/hyper_connection.h"
-#include "autograd/ops/window_attention.h"
 #include "layers/rope.h"
 
 namespace shoal {
@@ -126,8 +126,8 @@ void attention(benchmark::State& state) {
   const Tensor first_N{first.data(), {kRows}, DType::kI32, kConstant};
   const Tensor position_N{position.data(), {kRows}, DType::kI32, kConstant};
   run_op(state, [&](Tape& t) {
-    return window_attention(t, p(t, 0), p(t, 1), p(t, 2), first_N, position_N, rope.table(),
-                            window);
+    return shoal::attention(t, p(t, 0), p(t, 1), p(t, 2), first_N, position_N, rope.table(), window)
+        .o;
   });
   report_flops(
       state, (state.range(0) != 0 ? 3.0 : 1.0) * 4.0 * static_cast<double>(kRows * window * H * D));
