@@ -134,12 +134,12 @@ TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
       {"scoring_func: softmx", "'softmx' is not known; did you mean 'softmax'?"},
       {"scoring_func: tanh", "use one of sqrtsoftplus, sigmoid, softmax"},
       {"layer_types: sliding_attention", "give a list, one per layer"},
-      {"layer_types: [full_attention, sliding_attention]",
-       "full_attention (layer 0) is not available yet; use sliding_attention"},
+      {"layer_types: [full_atention, sliding_attention]",
+       "'full_atention' is not known; did you mean 'full_attention'?"},
       {"init: 5", "model.init: has '5'; give a map of keys"},
-      {"index_topk: 5", "model.index_topk: belongs to layers that are not available yet"},
-      {"compress_rates: {}", "belongs to layers that are not available yet"},
-      {"rope_parameters: {compress: {}}", "belongs to layers that are not available yet"},
+      {"index_topk: 0", "model.index_topk: 0 is out of range"},
+      {"compress_rates: {sparse: 4}", "model.compress_rates.sparse: unknown key"},
+      {"rope_parameters: {compress: {rope_theta: 1}}", "1 is out of range; give a number above 1"},
       {"num_key_value_heads: 1", "unknown key"},
       {"extends: b.yaml", "belongs at the top of a file"},
   };
@@ -207,6 +207,79 @@ TEST(LoadConfig, ImpossibleCombinationsStandWhereTheyWereWritten) {
   EXPECT_EQ(problems_of(kSmall, {"data.sequence_length=4096"}),
             "argument 'data.sequence_length=4096': train.micro_batch: 4 does not divide the 2 "
             "sequences of a step (8192 tokens of 4096); use 2");
+}
+
+TEST(LoadConfig, CompressedLayersAreConfigured) {
+  const ConfigFiles files;
+  files.write(
+      "a.yaml",
+      "model:\n"
+      "  layer_types: [sliding_attention, compressed_sparse_attention,\n"
+      "    heavily_compressed_attention, full_attention]\n"
+      "  compress_rates: {compressed_sparse_attention: 3, heavily_compressed_attention: 9}\n"
+      "  index_n_heads: 2\n"
+      "  index_head_dim: 48\n"
+      "  index_topk: 5\n"
+      "  compress_rope_theta: 77\n"
+      "loss: {index_kl: 0.25}\n"
+      "indexer: {stage: warmup}\n");
+  const RunConfig c = load_config("a.yaml", {}, {});
+  EXPECT_EQ(c.model.num_hidden_layers, 4);
+  EXPECT_EQ(c.model.layer_types.at(3), AttentionKind::kFull);
+  EXPECT_EQ(c.model.compress_rate(AttentionKind::kCompressedSparse), 3);
+  EXPECT_EQ(c.model.compress_rate(AttentionKind::kHeavilyCompressed), 9);
+  EXPECT_EQ(c.model.compress_rate(AttentionKind::kFull), 0);
+  EXPECT_EQ(c.model.index_n_heads, 2);
+  EXPECT_EQ(c.model.index_head_dim, 48);
+  EXPECT_EQ(c.model.index_topk, 5);
+  EXPECT_EQ(c.model.rope_compress.theta, 77.0);
+  EXPECT_EQ(c.loss.index_kl, 0.25);
+  EXPECT_EQ(c.indexer.stages, (std::vector<IndexerSpec>{{IndexerStage::kWarmup, 0}}));
+  EXPECT_EQ(problems_of(kSmall, {"model.layer_types=[compressed_sparse_attention, full_attention]",
+                                 "model.index_head_dim=30"}),
+            "argument 'model.index_head_dim=30': model.index_head_dim: 30 is narrower than "
+            "qk_rope_head_dim 32; use at least that");
+}
+
+TEST(LoadConfig, StagesOfTheIndexer) {
+  const RunConfig c = parse_config("model: {num_hidden_layers: 2}\n", "a.yaml",
+                                   {"indexer.stage=[{stage: dense}, {stage: warmup, from_step: 3}, "
+                                    "{stage: sparse, from_step: 7}]"},
+                                   {});
+  const auto dense = IndexerStage::kDense, warmup = IndexerStage::kWarmup,
+             sparse = IndexerStage::kSparse;
+  EXPECT_EQ(c.indexer.stages, (std::vector<IndexerSpec>{{dense, 0}, {warmup, 3}, {sparse, 7}}));
+  EXPECT_EQ(c.indexer.at(0), dense);
+  EXPECT_EQ(c.indexer.at(2), dense);
+  EXPECT_EQ(c.indexer.at(3), warmup);
+  EXPECT_EQ(c.indexer.at(6), warmup);
+  EXPECT_EQ(c.indexer.at(7), sparse);
+  EXPECT_EQ(c.indexer.at(1000000), sparse);
+  EXPECT_EQ(RunConfig().indexer.at(0), sparse);
+
+  const BadValue cases[] = {
+      {"sparze", "'sparze' is not known; did you mean 'sparse'?"},
+      {"[]", "an empty list; name a stage"},
+      {"{stage: dense}", "has a map"},
+      {"[dense]", "an entry needs stage and from_step, such as {stage: sparse, from_step: 100}"},
+      {"[{from_step: 3}]", "an entry needs stage and from_step"},
+      {"[{stage: dense}, {stage: sparse}]", "an entry needs stage and from_step"},
+      {"[{stage: dense, from_step: 4}]", "the first stage begins at step 0"},
+      {"[{stage: dense}, {stage: sparse, from_step: 0}]", "stages need rising from_step"},
+      {"[{stage: dense}, {stage: warmup, from_step: 9}, {stage: sparse, from_step: 9}]",
+       "stages need rising from_step"},
+      {"[{stage: dense, until: 4}]", "unknown key 'until'; use stage and from_step"},
+      {"[{stage: dense}, {stage: sparse, from_step: soon}]", "'soon' is not a whole number"},
+      {"[{stage: dense}, {stage: sparse, from_step: -1}]", "-1 is out of range"},
+      {"[{stage: tense}]", "'tense' is not known; did you mean 'dense'?"},
+  };
+  for (const BadValue& bad : cases) {
+    const std::string said = problems_of(kSmall + concat("indexer: {stage: ", bad.line, "}\n"));
+    EXPECT_THAT(said, HasSubstr("indexer.stage: ")) << bad.line;
+    EXPECT_THAT(said, HasSubstr(bad.says)) << bad.line;
+    EXPECT_THAT(said, HasSubstr("a.yaml:2:")) << bad.line;
+    EXPECT_THAT(said, Not(HasSubstr("\n"))) << bad.line;
+  }
 }
 
 TEST(LoadConfig, SomethingMustBeThere) {
