@@ -19,9 +19,15 @@ constexpr double kNoClamp = 1e30;
 // Settings that every Shoal model has. A file that says otherwise describes another model.
 const std::vector<std::pair<const char*, nlohmann::json>>& fixed_settings() {
   static const std::vector<std::pair<const char*, nlohmann::json>> kFixed = {
-      {"model_type", "deepseek_v4"},  {"num_key_value_heads", 1},  {"hidden_act", "silu"},
-      {"attention_bias", false},      {"attention_dropout", 0.0},  {"mlp_bias", false},
-      {"tie_word_embeddings", false}, {"topk_method", "noaux_tc"}, {"router_jitter_noise", 0.0},
+      {"model_type", kTransformersModelType},
+      {"num_key_value_heads", 1},
+      {"hidden_act", "silu"},
+      {"attention_bias", false},
+      {"attention_dropout", 0.0},
+      {"mlp_bias", false},
+      {"tie_word_embeddings", false},
+      {"topk_method", "noaux_tc"},
+      {"router_jitter_noise", 0.0},
   };
   return kFixed;
 }
@@ -144,6 +150,7 @@ class ModelReader {
     for (const auto& [name, want] : fixed_settings()) {
       const auto got = json.find(name);
       if (got == json.end() || got->is_null() || *got == want) continue;
+      if (*got == kOwnModelType && want == kTransformersModelType) continue;
       say(name, text_of(*got), " is not supported; only ", want.dump(), " is");
     }
   }
@@ -356,6 +363,16 @@ bool is_ours(const std::string& name) {
   return name == "residual" || name == "intermediate_size" || name.compare(0, 5, "init.") == 0;
 }
 
+// Its modules have one kind of residual and of expert layer, and always divide by the scores' sum.
+bool transformers_computes(const ModelConfig& m) {
+  const auto has = [](const auto& kinds, auto kind) {
+    return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+  };
+  return m.residual == ResidualKind::kManifold && !has(m.layer_types, AttentionKind::kFull) &&
+         !has(m.mlp_layer_types, FeedForwardKind::kDense) && m.n_shared_experts == 1 &&
+         m.norm_topk_prob && m.scoring_func != RouterScore::kSoftmax;
+}
+
 void put(nlohmann::json& json, const std::string& path, nlohmann::json value) {
   const std::size_t dot = path.find('.');
   if (dot == std::string::npos) {
@@ -401,7 +418,10 @@ nlohmann::json model_to_json(const ModelConfig& model) {
   }
   for (const auto& [name, value] : fixed_settings()) json[name] = value;
   json.erase("topk_method");
-  json["architectures"] = {"DeepseekV4ForCausalLM"};
+  const bool common = transformers_computes(model);
+  json["model_type"] = common ? kTransformersModelType : kOwnModelType;
+  json["architectures"] = {common ? "DeepseekV4ForCausalLM" : "ShoalForCausalLM"};
+  json["dtype"] = "float32";
   json["use_cache"] = false;
   if (model.swiglu_limit == 0.0) json["swiglu_limit"] = kNoClamp;
 
