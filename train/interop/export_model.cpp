@@ -79,7 +79,8 @@ Exported export_model(Model& model, const std::string& folder, bool byte_tokeniz
   Exported done;
   done.folder = out.path();
   const ModelConfig& config = model.config();
-  const nlohmann::json json = model_to_json(config);
+  nlohmann::json json = model_to_json(config);
+  json["dtype"] = "float32";
   if (json.at("model_type") != kTransformersModelType) {
     done.warnings.push_back(
         "transformers has no such model (residual streams, layers or routing are not V4's): only "
