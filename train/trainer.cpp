@@ -126,8 +126,8 @@ void Trainer::build() {
 void Trainer::load_initial_weights() {
   const std::string& from = config_.train.init_from;
   if (from.empty()) return;
-  if (fs::exists(fs::path(from) / "model.safetensors")) {
-    load_weights(model_, SafetensorsFile::open(from + "/model.safetensors"));
+  if (ModelWeights::lie_in(from)) {
+    load_weights(model_, ModelWeights::open(from));
   } else {
     StateView view = model_view(model_);
     copy_state(read_stored(io_, from).state, view, from, "/model/");
@@ -185,7 +185,8 @@ void Trainer::resume_run() {
       earlier_seconds_ = std::strtod(seconds->second.c_str(), nullptr);
     }
     const std::string data = data_.train.fingerprint();
-    if (report->manifest.info.data_fingerprint != data) {
+    const std::string& trained_on = report->manifest.info.data_fingerprint;  // "": imported
+    if (!trained_on.empty() && trained_on != data) {
       reject(Failure::kData, report->path,
              ": was trained on other data than data.train holds now; restore the corpus, or start "
              "from these weights with train.init_from");
@@ -220,7 +221,8 @@ void Trainer::fork_run(const std::string& from) {
   StateView view = run_view(model_, runner_->optimizer(), position_);
   const std::optional<std::int64_t> step =
       config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
-  copy_state(read_stored(io_, from, step).state, view, from);
+  const CheckpointStore::Stored stored = read_stored(io_, from, step);
+  copy_state(stored.state, view, from, part_to_load(stored.state));
   position_.step = view.step;
   position_.tokens = view.tokens;
   config_.checkpoint.step = 0;

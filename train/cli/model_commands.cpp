@@ -2,56 +2,30 @@
 #include <spdlog/spdlog.h>
 
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 
-#include "train/checkpoint/posix_io.h"
-#include "train/checkpoint/store.h"
 #include "train/cli/commands.h"
-#include "train/config/load_config.h"
+#include "train/cli/loaded_model.h"
 #include "train/evaluator.h"
 #include "train/generator.h"
 #include "train/interop/parity.h"
 #include "train/metrics/printable.h"
 #include "train/metrics/progress.h"
 #include "train/report/report.h"
-#include "train/run_state.h"
 #include "train/trainer.h"
 
 namespace shoal {
-namespace {
-
-// A model with the weights of a run's newest checkpoint, or of the one named.
-struct LoadedModel {
-  RunConfig config;
-  std::int64_t step = 0;
-  std::unique_ptr<Model> model;
-};
-
-LoadedModel load_model(const std::string& path, const std::vector<std::string>& overrides) {
-  PosixIo io;
-  CheckpointStore::Stored stored = read_stored(io, path);
-  for (const std::string& warning : stored.report.warnings) {
-    spdlog::warn("{}", printable(warning));
-  }
-  LoadedModel loaded;
-  loaded.config = parse_config(stored.state.config, stored.report.path + " (its configuration)",
-                               overrides, {.needs_data = false});
-  loaded.step = stored.state.step;
-  loaded.model = std::make_unique<Model>(loaded.config.model);
-  loaded.model->allocate();
-  StateView view = model_view(*loaded.model);
-  copy_state(stored.state, view, stored.report.path, "/model/");
-  return loaded;
-}
-
-}  // namespace
-
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
   const RunConfig& config = loaded.config;
+  DataConfig corpora = data_config(config);
+  // An imported model has no training data, and an evaluation needs none.
+  if (corpora.train.empty()) corpora.train = corpora.validation_files;
+  if (corpora.train.empty()) {
+    reject(Failure::kUsage, "this run has no data; name some with data.validation=[FILE]");
+  }
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
-  const DataSplit data = load_data(data_config(config), *tokenizer);
+  const DataSplit data = load_data(corpora, *tokenizer);
   for (const std::string& warning : data.warnings) spdlog::warn("{}", printable(warning));
   if (data.validation.sequences() == 0) {
     reject(Failure::kUsage,

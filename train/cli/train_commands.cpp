@@ -108,11 +108,13 @@ int resume_command(const ResumeArguments& args) {
   if (!std::filesystem::exists(file)) {
     reject(Failure::kUsage, folder, ": holds no run (there is no config.yaml)");
   }
-  const RunConfig before = load_config(file, {}, {.needs_data = true});
+  // An imported model has no data and was never trained: there are no numbers yet to change.
+  const RunConfig before = load_config(file, {}, {.needs_data = false});
+  const bool trained = !before.data.train.empty();
   RunConfig config = load_config(file, args.overrides, {.needs_data = true});
   config.run.dir = folder;  // the folder may have moved
   const std::vector<std::string> changed = keys_that_change_numbers(before, config);
-  if (!changed.empty() && args.fork.empty()) {
+  if (trained && !changed.empty() && args.fork.empty()) {
     std::string keys;
     for (const std::string& key : changed) keys += (keys.empty() ? "" : ", ") + key;
     reject(Failure::kUsage, "resume: ", keys,

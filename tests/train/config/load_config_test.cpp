@@ -9,6 +9,7 @@
 namespace shoal {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -405,6 +406,53 @@ TEST(LoadConfig, AnAliasAndItsKeyAreOne) {
             "model.rope_parameters.main.rope_theta, which is given too; keep one of them");
   EXPECT_THAT(problems_of("model:\n  num_hidden_layers: 2\n  rope_theta: -5\n"),
               HasSubstr("a.yaml:3:15: model.rope_parameters.main.rope_theta: -5 is out of range"));
+}
+
+// The keys of DeepSeek's own config.json.
+TEST(LoadConfig, LayersMayBeSaidAsPublished) {
+  const ModelConfig m =
+      parse_config("model: {compress_ratios: [0, 0, 0], num_hash_layers: 2}\n", "a", {}, {}).model;
+  EXPECT_EQ(m.layer_types, std::vector(3, AttentionKind::kSliding));
+  EXPECT_THAT(m.mlp_layer_types, ElementsAre(FeedForwardKind::kHashMoe, FeedForwardKind::kHashMoe,
+                                             FeedForwardKind::kMoe));
+  // The published list has one more entry, of the prediction block.
+  EXPECT_EQ(parse_config("model: {num_hidden_layers: 2, compress_ratios: [0, 0, 0]}\n", "a", {}, {})
+                .model.layer_types.size(),
+            2U);
+  EXPECT_THAT(parse_config("model: {num_hidden_layers: 2, num_hash_layers: 1}\n", "a", {}, {})
+                  .model.mlp_layer_types,
+              ElementsAre(FeedForwardKind::kHashMoe, FeedForwardKind::kMoe));
+  // As an argument it replaces what the file says.
+  EXPECT_EQ(parse_config("model: {layer_types: [sliding_attention]}\n", "a",
+                         {"model.compress_ratios=[0, 0]"}, {})
+                .model.layer_types.size(),
+            2U);
+}
+
+TEST(LoadConfig, PublishedKeysHaveTheirPlaces) {
+  const std::string layers = "model:\n  num_hidden_layers: 2\n";
+  EXPECT_EQ(problems_of(layers + "  compress_ratios: [0, 3]\n"),
+            "a.yaml:3:24: model.compress_ratios: '3' (layer 1) is not known; use 0, 4 or 128, or "
+            "layer_types with compress_rates");
+  EXPECT_THAT(problems_of(layers + "  compress_ratios: [0]\n"),
+              HasSubstr("a.yaml:3:20: model.compress_ratios: no list with a number for each of 2"));
+  EXPECT_THAT(problems_of("model:\n  layer_types: [sliding_attention]\n  compress_ratios: [0]\n"),
+              HasSubstr("a.yaml:3:20: model.compress_ratios: means the same as model.layer_types, "
+                        "which is given too; keep one of them"));
+  EXPECT_THAT(problems_of(layers + "  mlp_layer_types: [moe, moe]\n  num_hash_layers: 1\n"),
+              HasSubstr("a.yaml:4:20: model.num_hash_layers: means the same as "
+                        "model.mlp_layer_types"));
+  EXPECT_THAT(problems_of("model: {num_hash_layers: 1}\n"),
+              HasSubstr("model.num_hash_layers: says nothing without the number of layers"));
+  EXPECT_THAT(problems_of(layers + "  num_hash_layers: one\n"),
+              HasSubstr("a.yaml:3:20: model.num_hash_layers: 'one' is not a whole number"));
+  EXPECT_THAT(problems_of(layers + "  rope_scaling: 4\n"),
+              HasSubstr("a.yaml:3:17: model.rope_scaling: has '4'; give a map"));
+  EXPECT_THAT(problems_of(layers + "  rope_scaling: {factor: 0.5}\n"
+                                   "  rope_parameters: {compress: {factor: 4}}\n"),
+              HasSubstr("means the same as model.rope_parameters.compress"));
+  EXPECT_THAT(problems_of(layers + "  rope_scaling: {type: yarn, factr: 4}\n"),
+              HasSubstr("model.rope_parameters.compress"));
 }
 
 TEST(LoadConfig, ManyProblemsAreCounted) {

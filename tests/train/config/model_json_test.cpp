@@ -149,6 +149,15 @@ TEST(ModelJson, WritesWhatOnlyThisProjectKnows) {
   EXPECT_EQ(model_from_json(written, "b", nullptr), m);
 }
 
+// As in transformers: the newer key wins where a file has both.
+TEST(ModelJson, NewerKeysWin) {
+  json file = transformers_file();
+  file["compress_ratios"] = json::array({0, 0, 0, 0, 0});
+  file["num_hash_layers"] = 0;
+  EXPECT_EQ(model_from_json(file, "a", nullptr),
+            model_from_json(transformers_file(), "b", nullptr));
+}
+
 TEST(ModelJson, UnknownKeysAreOneWarning) {
   json file = transformers_file();
   file["flux"] = 1;
