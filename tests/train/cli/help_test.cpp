@@ -36,6 +36,7 @@ TEST(Help, OfEveryCommandFitsAScreenAndEndsWithAnExample) {
                                                           {"config", "diff"},
                                                           {"bench"},
                                                           {"bench", "step"},
+                                                          {"bench", "decode"},
                                                           {"bench", "peak"}};
   for (const std::vector<std::string>& command : commands) {
     std::vector<std::string> arguments = command;
