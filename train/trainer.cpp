@@ -428,10 +428,11 @@ void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
 
 void Trainer::evaluate_now() {
   evaluated_step_ = position_.step;
+  const IndexerStage stage = config_.indexer.at(position_.step);
   if (data_.validation.sequences() > 0) {
     const auto begin = Clock::now();
     const Evaluation e = evaluate(model_, tape_, data_.validation, config_.train.micro_batch,
-                                  config_.train.eval_sequences, config_.indexer.at(position_.step));
+                                  config_.train.eval_sequences, stage);
     EvalRecord record;
     record.step = position_.step;
     record.loss = e.loss;
@@ -446,10 +447,11 @@ void Trainer::evaluate_now() {
   }
   for (const std::string& prompt : config_.train.sample_prompts) {
     if (signal_received() != 0) return;
-    SamplingConfig sampling;
+    GenerateConfig sampling;
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
-    const std::string text = generate(model_, tape_, *tokenizer_, prompt, sampling);
+    const std::string text =
+        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, stage).texts[0].text;
     event("sample", Json{{"prompt", prompt}, {"text", text}});
     log_to_file("sample: " + printable(prompt + text));
   }
