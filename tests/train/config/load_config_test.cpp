@@ -422,6 +422,21 @@ TEST(LoadConfig, LayersMayBeSaidAsPublished) {
   EXPECT_THAT(parse_config("model: {num_hidden_layers: 2, num_hash_layers: 1}\n", "a", {}, {})
                   .model.mlp_layer_types,
               ElementsAre(FeedForwardKind::kHashMoe, FeedForwardKind::kMoe));
+  // Ratios are rates: 4 is CSA's, unless compress_rates says otherwise, any other HCA's.
+  const ModelConfig hybrid =
+      parse_config("model: {compress_ratios: [0, 4, 16]}\n", "a", {}, {}).model;
+  EXPECT_THAT(hybrid.layer_types,
+              ElementsAre(AttentionKind::kSliding, AttentionKind::kCompressedSparse,
+                          AttentionKind::kHeavilyCompressed));
+  EXPECT_EQ(hybrid.compress_rate_hca, 16);
+  const ModelConfig other = parse_config(
+                                "model: {compress_rates: {compressed_sparse_attention: 8}, "
+                                "compress_ratios: [8, 4]}\n",
+                                "a", {}, {})
+                                .model;
+  EXPECT_EQ(other.layer_types[0], AttentionKind::kCompressedSparse);
+  EXPECT_EQ(other.compress_rate_csa, 8);
+  EXPECT_EQ(other.compress_rate_hca, 4);
   // As an argument it replaces what the file says.
   EXPECT_EQ(parse_config("model: {layer_types: [sliding_attention]}\n", "a",
                          {"model.compress_ratios=[0, 0]"}, {})
@@ -431,9 +446,12 @@ TEST(LoadConfig, LayersMayBeSaidAsPublished) {
 
 TEST(LoadConfig, PublishedKeysHaveTheirPlaces) {
   const std::string layers = "model:\n  num_hidden_layers: 2\n";
-  EXPECT_EQ(problems_of(layers + "  compress_ratios: [0, 3]\n"),
-            "a.yaml:3:24: model.compress_ratios: '3' (layer 1) is not known; use 0, 4 or 128, or "
-            "layer_types with compress_rates");
+  EXPECT_EQ(problems_of(layers + "  compress_ratios: [0, 1]\n"),
+            "a.yaml:3:24: model.compress_ratios: '1' (layer 1) is not known; use 0 for a window "
+            "layer, 4 for CSA, 128 for HCA");
+  EXPECT_THAT(
+      problems_of(layers + "  compress_ratios: [16, 32]\n"),
+      HasSubstr("'32' (layer 1) is not known; use 0 for a window layer, 4 for CSA, 16 for"));
   EXPECT_THAT(problems_of(layers + "  compress_ratios: [0]\n"),
               HasSubstr("a.yaml:3:20: model.compress_ratios: no list with a number for each of 2"));
   EXPECT_THAT(problems_of("model:\n  layer_types: [sliding_attention]\n  compress_ratios: [0]\n"),

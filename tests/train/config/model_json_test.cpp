@@ -238,7 +238,8 @@ TEST(ModelJson, StrangeFilesAreRefused) {
   ratios["compress_ratios"] = json::array({0, 4});
   EXPECT_THAT(problems_of(ratios), HasSubstr("compress_ratios"));
   ratios["compress_ratios"] = json::array({0, 0, 4, 16, 4, 128, 0});
-  EXPECT_THAT(problems_of(ratios), HasSubstr("'16' (layer 3) is not known; use 0, 4 or 128"));
+  EXPECT_THAT(problems_of(ratios),
+              HasSubstr("'128' (layer 5) is not known; use 0 for a window layer, 4 for CSA, 16"));
   ratios["num_hidden_layers"] = 9000000000000000000;
   EXPECT_NE(problems_of(ratios), "");
 }
