@@ -69,6 +69,7 @@ std::vector<Case> cases() {
   const auto hybrid = [] {
     ModelConfig c = hybrid_config();
     c.hc_mult = 2;
+    c.n_routed_experts = 3;
     return c;
   };
   all.push_back({"hybrid", hybrid(), 20, {{20}}});
