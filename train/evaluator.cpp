@@ -6,7 +6,7 @@
 namespace shoal {
 
 Evaluation evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                    std::int64_t sequences) {
+                    std::int64_t sequences, IndexerStage stage) {
   const TraceSpan span("evaluate");
   const NoGrad off(tape);
   const std::int64_t count =
@@ -16,7 +16,7 @@ Evaluation evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
   Batch batch;
   for (std::int64_t i = 0; i < count; i += micro_batch) {
     data.fill_in_order(i, std::min(micro_batch, count - i), batch);
-    const Loss loss = model.loss(tape, batch, {1.0, 0.0, 0.0}, false, nullptr);
+    const Loss loss = model.loss(tape, batch, {}, {false, stage}, nullptr);
     sum += *loss.ce.as<float>();
     tape.end_microbatch();
     out.tokens += std::count_if(batch.targets.begin(), batch.targets.end(),
