@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "layers/config.h"
-#include "train/config/schema.h"
 #include "train/config/values.h"
 
 namespace shoal {
@@ -56,7 +55,7 @@ std::optional<std::int64_t> layer_count(const Node& model, Problems& problems) {
   return read_integer(*count, "model.num_hidden_layers", {.low = 1}, problems).value_or(0);
 }
 
-// 4 and 128 say the rates, too. A key that no layer heeds yet is not written for the user.
+// 4 and 128 say the rates, too.
 void add_rates(Node& model, const Place& place) {
   const Node* given = model.find("compress_rates");
   Node rates = given != nullptr ? *given : empty(Node::Kind::kMap, place);
@@ -88,8 +87,7 @@ void read_ratios(Node& model, const Node& ratios, bool strict, Problems& problem
                    ") is not known; use 0, 4 or 128, or layer_types with compress_rates");
     }
   }
-  const Key* rate = find_key(std::string("model.compress_rates.") + kSparse);
-  if (!strict || (compressed && rate != nullptr && !rate->config_json_only)) {
+  if (!strict || compressed) {
     add_rates(model, place);
   }
   model.set({"layer_types", place}, std::move(types));
