@@ -17,6 +17,17 @@ TEXTS = ["", "In the beginning", " two  spaces\n\n\ttab ", "<bos> is five bytes,
 PROMPT = "A run is one file, and "
 
 
+def break_ties_downwards():
+    """Of equal index scores (dead ReLUs give exact zeros) Shoal takes the lower entry, torch any."""
+    import torch
+
+    def topk(self, k, dim=-1, **_):
+        values, indices = torch.sort(self, dim=dim, descending=True, stable=True)
+        return torch.return_types.topk((values.narrow(dim, 0, k), indices.narrow(dim, 0, k)))
+
+    torch.Tensor.topk = topk
+
+
 def check_tokenizer(folder):
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -49,6 +60,7 @@ def transformers(work):
     from transformers import AutoTokenizer
 
     check_tokenizer(work / "whole")
+    break_ties_downwards()
     model = load(work / "whole")
     config = model.config
     length = min(200, config.max_position_embeddings)

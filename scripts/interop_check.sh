@@ -3,8 +3,9 @@
 # file and shards), loaded there, and its logits compared; what save_pretrained writes comes back
 # bit for bit; the tokenizer gives the same ids.
 #
-#   scripts/interop_check.sh [RUN | CONFIG.yaml [key=value ...]]      default: configs/replicas/ci.yaml
+#   scripts/interop_check.sh [RUN | CONFIG.yaml [key=value ...]]
 #
+# Without arguments: configs/replicas/ci.yaml with layers of every kind, hash and learned routing, YaRN.
 # A configuration is trained for a few steps on the texts of this repository. Needs build/release, and
 # about 6 GB for bench/reference/setup.sh's virtual environment.
 set -euo pipefail
@@ -16,10 +17,18 @@ bench/reference/setup.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-run=${1:-configs/replicas/ci.yaml}
+if (($# == 0)); then
+  set -- configs/replicas/ci.yaml "model.layer_types=[sliding_attention, \
+    compressed_sparse_attention, heavily_compressed_attention, compressed_sparse_attention]" \
+    "model.mlp_layer_types=[hash_moe, moe, moe, moe]" model.max_position_embeddings=1024 \
+    "model.compress_rates={compressed_sparse_attention: 4, heavily_compressed_attention: 16}" \
+    model.index_n_heads=4 model.index_head_dim=32 model.index_topk=8 \
+    "model.rope_scaling={type: yarn, factor: 4, original_max_position_embeddings: 256}"
+fi
+run=$1
 if [[ ! -d $run ]]; then
   "$shoal" -q train "$run" "data.train=[README.md, CONTRIBUTING.md, docs/config.md]" \
-    train.steps=12 train.sample_prompts='[]' "${@:2}" run.dir="$work/run"
+    train.steps=60 train.sample_prompts='[]' train.eval_every=0 data.validation=0 "${@:2}" run.dir="$work/run"
   run=$work/run
 fi
 

@@ -1,6 +1,7 @@
 // export and import: Hugging Face model folders.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "train/cli/commands.h"
@@ -18,6 +19,15 @@ int export_command(const ExportArguments& args) {
   const Exported done = export_model(*loaded.model, args.folder,
                                      loaded.config.data.tokenizer == "bytes", args.shard_bytes);
   for (const std::string& warning : done.warnings) spdlog::warn("{}", printable(warning));
+  const std::vector<AttentionKind>& layers = loaded.config.model.layer_types;
+  const bool sparse =
+      std::find(layers.begin(), layers.end(), AttentionKind::kCompressedSparse) != layers.end();
+  const IndexerStage stage = loaded.config.indexer.at(loaded.step);
+  if (sparse && stage != IndexerStage::kSparse) {
+    spdlog::warn(
+        "the indexers are in stage {} at step {}; others always look at index_topk entries",
+        name_of(stage), loaded.step);
+  }
   std::cout << printable(done.folder) << ": step " << loaded.step << ", " << done.tensors
             << " tensors, " << done.bytes << " bytes in " << done.weight_files.size()
             << (done.weight_files.size() == 1 ? " file\n" : " files\n");

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "layers/config.h"
-#include "train/config/schema.h"
 #include "train/config/values.h"
 
 namespace shoal {

@@ -444,6 +444,28 @@ TEST(LoadConfig, LayersMayBeSaidAsPublished) {
             2U);
 }
 
+TEST(LoadConfig, PublishedKeysSayRatesAndYarnToo) {
+  const char* older =
+      "model: {compress_ratios: [0, 4, 128, 0], num_hidden_layers: 3, num_hash_layers: 1,\n"
+      "        rope_scaling: {type: yarn, factor: 4, original_max_position_embeddings: 99}}\n";
+  const char* newer =
+      "model:\n"
+      "  layer_types: [sliding_attention, compressed_sparse_attention, "
+      "heavily_compressed_attention]\n"
+      "  compress_rates: {compressed_sparse_attention: 4, heavily_compressed_attention: 128}\n"
+      "  mlp_layer_types: [hash_moe, moe, moe]\n"
+      "  rope_parameters:\n"
+      "    compress: {rope_type: yarn, factor: 4, original_max_position_embeddings: 99}\n";
+  EXPECT_EQ(parse_config(older, "a", {}, {}), parse_config(newer, "b", {}, {}));
+  // They replace other rates of a file that is extended.
+  const ConfigFiles files;
+  files.write("base.yaml",
+              "model: {layer_types: [compressed_sparse_attention],\n"
+              "        compress_rates: {compressed_sparse_attention: 8}}\n");
+  files.write("a.yaml", "extends: base.yaml\nmodel: {compress_ratios: [0, 4]}\n");
+  EXPECT_EQ(load_config("a.yaml", {}, {}).model.compress_rate_csa, 4);
+}
+
 TEST(LoadConfig, PublishedKeysHaveTheirPlaces) {
   const std::string layers = "model:\n  num_hidden_layers: 2\n";
   EXPECT_EQ(problems_of(layers + "  compress_ratios: [0, 1]\n"),

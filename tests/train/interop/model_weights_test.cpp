@@ -58,9 +58,21 @@ class TensorList {
   std::vector<TensorToWrite> tensors_;
 };
 
+// Layers of every kind.
+ModelConfig hybrid_config() {
+  ModelConfig c = tiny_config();
+  c.layer_types = {AttentionKind::kSliding, AttentionKind::kCompressedSparse,
+                   AttentionKind::kHeavilyCompressed};
+  c.mlp_layer_types = {FeedForwardKind::kHashMoe, FeedForwardKind::kMoe, FeedForwardKind::kMoe};
+  c.compress_rate_hca = 8;
+  c.index_n_heads = 2;
+  c.index_head_dim = 8;
+  return c;
+}
+
 class Weights : public ::testing::Test {
  protected:
-  Weights() : model_(random_model(tiny_config())), want_(values(*model_)) {
+  Weights() : model_(random_model(hybrid_config())), want_(values(*model_)) {
     export_model(*model_, dir_ / "whole", false);
   }
   static std::vector<float> values(Model& model) {
@@ -75,7 +87,7 @@ class Weights : public ::testing::Test {
   }
   // Does the folder give this model, bit for bit?
   void expect_same(const std::string& folder) {
-    const auto loaded = random_model(tiny_config(), 2);
+    const auto loaded = random_model(hybrid_config(), 2);
     EXPECT_NE(values(*loaded), want_);
     load_weights(*loaded, ModelWeights::open(folder));
     const std::vector<float> got = values(*loaded);
@@ -84,7 +96,7 @@ class Weights : public ::testing::Test {
   }
   // What loading says; the model has to stay as it was.
   static std::string refused(const std::string& folder) {
-    const auto model = random_model(tiny_config(), 3);
+    const auto model = random_model(hybrid_config(), 3);
     const std::vector<float> before = values(*model);
     try {
       load_weights(*model, ModelWeights::open(folder));
@@ -133,6 +145,13 @@ TEST_F(Weights, TransformersOwnNamesGiveTheSame) {
       {".ffn_norm.", ".post_attention_layernorm."},
       {".hc_attn_", ".attn_hc."},
       {".hc_ffn_", ".ffn_hc."},
+      {".indexer.weights_proj.", ".compressor.indexer.scorer.weights_proj."},
+      {".indexer.wq_b.", ".compressor.indexer.wq_b."},
+      {".indexer.compressor.", ".compressor.indexer."},
+      {".compressor.norm.", ".compressor.kv_norm."},
+      {".indexer.norm.", ".indexer.kv_norm."},
+      {".wgate.", ".gate_proj."},
+      {".ape", ".position_bias"},
       {".attn.", ".self_attn."},
       {".ffn.", ".mlp."},
       {".wq_a.", ".q_a_proj."},
