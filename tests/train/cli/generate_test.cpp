@@ -112,19 +112,23 @@ TEST(Generate, SamplesAndEvaluationsFollowTheIndexersStage) {
   const std::vector<std::string> evals = lines_of(micro / "run", "eval");
   EXPECT_EQ(parse_line(evals.back())->at("loss"),
             json_of_command({"eval", micro / "run", "--json"}).at("loss"));
-  std::vector<Json> samples;
-  for (const std::string& line : lines_of(micro / "run", "event")) {
-    if (parse_line(line)->at("event") == "sample") samples.push_back(*parse_line(line));
-  }
-  ASSERT_EQ(samples.size(), evals.size());
-  EXPECT_EQ(samples.back().at("text"),
-            json_of_command({"generate", micro / "run", "--prompt", "the ", "--tokens", "40",
-                             "--seed", "3", "--json"})
-                .at("text"));
+  const auto expect_equal_samples = [&](const std::string& run) {
+    std::vector<Json> samples;
+    for (const std::string& line : lines_of(run, "event")) {
+      if (parse_line(line)->at("event") == "sample") samples.push_back(*parse_line(line));
+    }
+    ASSERT_EQ(samples.size(), evals.size());
+    EXPECT_EQ(samples.back().at("text"),
+              json_of_command(
+                  {"generate", run, "--prompt", "the ", "--tokens", "40", "--seed", "3", "--json"})
+                  .at("text"));
+  };
+  expect_equal_samples(micro / "run");
   settings[3] = "indexer.stage=dense";
   micro.train_to_the_end("dense", settings);
   const std::vector<std::string> dense = lines_of(micro / "dense", "eval");
   EXPECT_EQ(parse_line(dense.front())->at("loss"), parse_line(evals.front())->at("loss"));
+  expect_equal_samples(micro / "dense");
   settings[3] = "indexer.stage=[{stage: dense}, {stage: sparse, from_step: 7}]";
   micro.train_to_the_end("early", settings);
   const std::vector<std::string> early = lines_of(micro / "early", "eval");
