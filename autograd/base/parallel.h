@@ -40,11 +40,13 @@ inline constexpr int kThreadSlots = 4;
 void* thread_scratch(int slot, std::size_t bytes);
 
 // A region costs a meeting of all threads, milliseconds where other programs keep one of them from
-// its core: a single item is not worth it.
+// its core: a few items, such as rows of tokens that are decoded, are not worth it.
+inline constexpr std::int64_t kFewItems = 8;
+
 template <class Fn>
 void for_chunks(std::int64_t n, const Fn& fn) {
   if (parallel_is_off()) return;
-#pragma omp parallel for schedule(static) if (n > 1)
+#pragma omp parallel for schedule(static) if (n > kFewItems)
   for (int c = 0; c < kChunks; ++c) {
     const Range range = chunk_range(n, c);
     if (range.begin < range.end) fn(range);

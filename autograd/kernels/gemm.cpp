@@ -6,6 +6,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
+#include "autograd/kernels/few_rows.h"
 #include "autograd/kernels/gemm_block.h"
 
 namespace shoal {
@@ -62,6 +63,7 @@ void run_task(const Gemm& g, const Cut& cut, Index task) {
     }
     return;
   }
+  if (has_few_rows(g)) return multiply_few_rows(g, n0, n1);
   const Index depth = std::min(g.K, kDepth);
   const Index width = (n1 - n0 + 31) / 32 * 32;
   auto* packed_b = static_cast<float*>(thread_scratch(

@@ -127,6 +127,15 @@ TEST_F(Generator, LongPromptsAndTheLastPosition) {
   }
   EXPECT_TRUE(
       plain(prompt, {10, {0.8, 0, 1.0}, 1, {}}, IndexerStage::kSparse).starts_with(text.text));
+  // A longer prompt takes no more of the tape than 512 tokens take, all prompts together.
+  const auto tape_bytes = [&](const std::vector<std::string>& prompts) {
+    Tape tape({std::size_t{1} << 32, std::size_t{1} << 20});
+    generate(*model_, tape, tokenizer_, prompts, {1, {}, 1, {}}, IndexerStage::kSparse);
+    return static_cast<double>(tape.stats().bytes());
+  };
+  const double of_a_step = tape_bytes({std::string(511, 'c')});
+  EXPECT_LT(tape_bytes({std::string(1023, 'c')}), 1.2 * of_a_step);
+  EXPECT_LT(tape_bytes({std::string(400, 'c'), std::string(400, 'd')}), 1.2 * of_a_step);
   try {
     run({"a", std::string(1100, 'a')}, generate_config);
     FAIL() << "one token too many";

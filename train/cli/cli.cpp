@@ -81,9 +81,8 @@ void declare(CLI::App& app, Options& o, int& code) {
   add_json(c, o.eval.json);
   c->callback([&] { code = eval_command(o.eval); });
 
-  c = command(
-      app, "generate", "continue prompts, token by token from a compressed cache",
-      "shoal generate runs/tiny --prompt \"In the beginning \" --tokens 300 --stop \"\\n\"");
+  c = command(app, "generate", "continue prompts, token by token from a compressed cache",
+              "shoal generate runs/tiny --prompt \"In the beginning \" --tokens 300 --stop \".\"");
   c->add_option("run", o.generate.run, "a run or one of its checkpoints")
       ->required()
       ->type_name("RUN");
