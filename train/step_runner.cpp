@@ -19,7 +19,7 @@ StepCounts count(std::span<const Batch> batches) {
   for (const Batch& batch : batches) {
     counts.sequences += batch.B;
     for (std::int64_t n = 0; n < batch.rows(); ++n) {
-      counts.targets += batch.is_padding(n) ? 0 : 1;
+      counts.targets += batch.targets[static_cast<std::size_t>(n)] >= 0 ? 1 : 0;
       counts.mtp_targets += batch.second_target(n) >= 0 ? 1 : 0;
     }
   }

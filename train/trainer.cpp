@@ -47,9 +47,9 @@ std::unique_ptr<Tokenizer> tokenizer_for(const RunConfig& config) {
 
 DataConfig data_config(const RunConfig& config) {
   DataConfig d;
-  for (const CorpusSpec& c : config.data.train) d.train.push_back({c.path, c.weight});
+  for (const CorpusSpec& c : config.data.train) d.train.push_back({c.path, c.weight, c.task});
   for (const CorpusSpec& c : config.data.validation_files) {
-    d.validation_files.push_back({c.path, c.weight});
+    d.validation_files.push_back({c.path, c.weight, c.task});
   }
   d.validation_share = config.data.validation_share;
   d.sequence_length = config.data.sequence_length;
@@ -431,6 +431,8 @@ void Trainer::evaluate_now() {
     record.bits_per_byte = e.bits_per_byte;
     record.tokens = e.tokens;
     record.bytes = e.bytes;
+    record.answers = e.answers;
+    record.answer_accuracy = e.answer_accuracy;
     record.eval_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     record.time = unix_time();
     metrics_->write(record);

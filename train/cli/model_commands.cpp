@@ -67,14 +67,22 @@ int eval_command(const EvalArguments& args) {
   record.bits_per_byte = e.bits_per_byte;
   record.tokens = e.tokens;
   record.bytes = e.bytes;
+  record.answers = e.answers;
+  record.answer_accuracy = e.answer_accuracy;
   if (args.json) {
     Json json = json_of(record);
     json.erase("eval_seconds");
     json.erase("time");
     std::cout << line_of(json) << '\n';
   } else {
-    std::cout << "step " << loaded.step << ": loss " << e.loss << ", " << e.bits_per_byte
-              << " bits per byte (" << e.tokens << " tokens, " << e.bytes << " bytes of text)\n";
+    std::cout << "step " << loaded.step << ": loss " << e.loss << ", ";
+    if (e.answers > 0) {
+      std::cout << 100.0 * e.answer_accuracy << "% of " << e.answers << " answer tokens right ("
+                << e.tokens << " tokens)\n";
+    } else {
+      std::cout << e.bits_per_byte << " bits per byte (" << e.tokens << " tokens, " << e.bytes
+                << " bytes of text)\n";
+    }
   }
   return 0;
 }

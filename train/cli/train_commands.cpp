@@ -33,12 +33,19 @@ void say_machine() {
   }
 }
 
-void say_run(const RunConfig& config, Trainer& trainer) {
+void say_run(Trainer& trainer) {
   const MemoryEstimate& m = trainer.memory();
   const DataSplit& data = trainer.data();
-  spdlog::info("{} parameters; {} documents in {} sequences of {} to train on, {} to validate",
-               trainer.model().store().count(), data.train.documents(), data.train.sequences(),
-               config.data.sequence_length, data.validation.documents());
+  const std::int64_t parameters = trainer.model().store().count();
+  if (const TaskConfig* task = data.train.task()) {
+    spdlog::info("{} parameters; task {} in sequences of {}, {} held-out episodes to validate",
+                 parameters, name_of(task->kind), data.train.sequence_length(),
+                 data.validation.documents());
+  } else {
+    spdlog::info("{} parameters; {} documents in {} sequences of {} to train on, {} to validate",
+                 parameters, data.train.documents(), data.train.sequences(),
+                 data.train.sequence_length(), data.validation.documents());
+  }
   spdlog::info("memory {}: parameters {}, gradients {}, optimizer {}, activations {}",
                mib(m.total()), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
                mib(m.tape.bytes()));
@@ -92,7 +99,7 @@ int train_command(const TrainArguments& args) {
   say_machine();
   Trainer trainer(config);
   if (args.dry_run) return dry_run(config, trainer);
-  say_run(config, trainer);
+  say_run(trainer);
   trainer.create_run();
   spdlog::info("run folder: {}", printable(config.run.dir));
   return finish(config, trainer);
@@ -119,12 +126,12 @@ int resume_command(const ResumeArguments& args) {
   if (!args.fork.empty()) {
     config.run.dir = std::filesystem::absolute(args.fork).lexically_normal();
     Trainer trainer(config);
-    say_run(config, trainer);
+    say_run(trainer);
     trainer.fork_run(folder);
     return finish(config, trainer);
   }
   Trainer trainer(config);
-  say_run(config, trainer);
+  say_run(trainer);
   trainer.resume_run();
   if (trainer.is_finished()) {
     trainer.ensure_report();

@@ -70,6 +70,36 @@ void check_sizes(const RunConfig& c, CrossChecker& check) {
                 tokens, " tokens of ", T, "); use ", fitting);
 }
 
+// The task of a list of corpora, or null.
+const TaskConfig* task_of(const std::vector<CorpusSpec>& corpora) {
+  return !corpora.empty() && corpora.front().task ? &*corpora.front().task : nullptr;
+}
+
+void check_task(const RunConfig& c, const char* key, const TaskConfig& task, std::int64_t T,
+                CrossChecker& check) {
+  for (const TaskProblem& problem : find_problems(task, T)) {
+    check.require(false, {key, "data.sequence_length"}, name_of(task.kind), ": ", problem.key, ": ",
+                  problem.what);
+  }
+  check.require(c.data.tokenizer == "bytes", {"data.tokenizer", key}, "task ", name_of(task.kind),
+                " is made of bytes; use bytes");
+  check.require(!task.loss_on_answer || c.model.num_nextn_predict_layers == 0,
+                {"model.num_nextn_predict_layers", key},
+                "predicting the token after next has to read the next one, which loss_on: answer "
+                "hides; use 0");
+}
+
+void check_tasks(const RunConfig& c, std::int64_t T, CrossChecker& check) {
+  const TaskConfig* train = task_of(c.data.train);
+  const TaskConfig* validation = task_of(c.data.validation_files);
+  if (train != nullptr) check_task(c, "data.train", *train, T, check);
+  if (validation != nullptr) check_task(c, "data.validation", *validation, T, check);
+  check.require(c.data.train.empty() || c.data.validation_files.empty() ||
+                    (train == nullptr) == (validation == nullptr),
+                {"data.validation"}, "text cannot validate a task, nor a task text; use ",
+                train == nullptr ? "text" : "a task, or a share above 0");
+}
+
 void check_tokenizer(const RunConfig& c, CrossChecker& check) {
   if (c.data.tokenizer != "bytes") return;
   check.require(c.model.vocab_size >= kByteVocabulary, {"model.vocab_size", "data.tokenizer"},
@@ -100,6 +130,7 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
   if (config.run.dir.empty()) config.run.dir = absolute_path("runs/" + config.run.name);
   check_sizes(config, check);
   check_tokenizer(config, check);
+  check_tasks(config, config.data.sequence_length, check);
   check.require(config.optim.end_lr <= config.optim.lr, {"optim.end_lr", "optim.lr"},
                 number_text(config.optim.end_lr), " is above optim.lr ",
                 number_text(config.optim.lr), "; use at most that");

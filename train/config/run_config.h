@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "data/synthetic/task.h"
 #include "layers/config.h"
 
 namespace shoal {
@@ -11,6 +13,7 @@ namespace shoal {
 struct CorpusSpec {
   std::string path;  // text, .jsonl, .tokens, or a folder of them
   double weight = 1.0;
+  std::optional<TaskConfig> task = {};  // instead of a path
 
   bool operator==(const CorpusSpec&) const = default;
 };

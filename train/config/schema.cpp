@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "train/config/key_makers.h"
+#include "train/config/task_keys.h"
 
 namespace shoal {
 
@@ -13,7 +14,9 @@ using namespace key_makers;
 nlohmann::json corpora_json(const std::vector<CorpusSpec>& corpora) {
   nlohmann::json list = nlohmann::json::array();
   for (const CorpusSpec& corpus : corpora) {
-    if (corpus.weight == 1.0) {
+    if (corpus.task) {
+      list.push_back(task_json(*corpus.task));
+    } else if (corpus.weight == 1.0) {
       list.push_back(corpus.path);
     } else {
       list.push_back({{"path", corpus.path}, {"weight", corpus.weight}});
@@ -26,8 +29,8 @@ Key corpora_key() {
   Key key{.path = "data.train",
           .form = Form::kCorpora,
           .help =
-              "what to train on: text, .jsonl with \"text\", .tokens, or folders of them; "
-              "required to train"};
+              "what to train on: text, .jsonl with \"text\", .tokens, or folders of them; or one "
+              "synthetic task; required to train"};
   key.read = [](const Node& node, RunConfig& c, Problems& problems) {
     if (auto value = read_corpora(node, "data.train", problems)) c.data.train = std::move(*value);
   };

@@ -7,6 +7,7 @@
 
 #include "train/config/schema.h"
 #include "train/config/show_config.h"
+#include "train/config/task_keys.h"
 
 namespace shoal {
 namespace {
@@ -63,9 +64,9 @@ std::string type_text(const Key& key) {
     case Form::kTexts:
       return "list of texts";
     case Form::kCorpora:
-      return "list of paths or {path, weight}";
+      return "list of paths or {path, weight}, or one {task, ...}";
     case Form::kValidation:
-      return "number " + key.range.text() + ", or a list of paths or {path, weight}";
+      return "number " + key.range.text() + ", or a list like data.train";
   }
   check_failed(__FILE__, __LINE__, "a known Form");
 }
@@ -87,7 +88,8 @@ ordered_json corpora_schema() {
                 {{"path", {{"type", "string"}, {"minLength", 1}}},
                  {"weight", {{"type", "number"}, {"exclusiveMinimum", 0}}}}},
                {"required", {"path"}},
-               {"additionalProperties", false}}}}}}};
+               {"additionalProperties", false}},
+              task_schema()}}}}};
 }
 
 void add_limits(const Range& range, ordered_json& json) {
@@ -228,6 +230,7 @@ std::string schema_markdown() {
           << default_text(key) << "` | " << type_text(key) << " | " << key.help
           << (key.alias.empty() ? "" : "; also as `" + key.alias + "`") << " |\n";
     }
+    if (section.name == std::string("data")) out << "\n### Tasks\n\n" << task_markdown();
   }
   return out.str();
 }
