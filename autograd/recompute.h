@@ -10,7 +10,7 @@ namespace shoal {
 template <class Block>
 struct Recompute {
   static constexpr std::string_view kName = "recompute";
-  static constexpr int kMax = 3;
+  static constexpr int kMax = 4;
   struct Saved {
     Block block;
     std::array<Tensor, kMax> x, y;
@@ -73,8 +73,9 @@ void recompute(Tape& tape, const Block& block, std::span<const Tensor> x, std::s
   std::copy(x.begin(), x.end(), saved.x.begin());
   for (std::size_t k = 0; k < y.size(); ++k) y[k] = saved.y[k] = tape.alloc(y[k].shape);
   Tensor none;
-  tape.apply<Op>(saved, {x[0], x.size() > 1 ? x[1] : none, x.size() > 2 ? x[2] : none},
-                 {&y[0], y.size() > 1 ? &y[1] : &none, y.size() > 2 ? &y[2] : &none});
+  const auto in = [&](std::size_t k) { return k < x.size() ? x[k] : none; };
+  const auto out = [&](std::size_t k) { return k < y.size() ? &y[k] : &none; };
+  tape.apply<Op>(saved, {in(0), in(1), in(2), in(3)}, {out(0), out(1), out(2), out(3)});
 }
 
 }  // namespace shoal

@@ -6,27 +6,45 @@
 namespace shoal {
 
 Block::Block(ParamStore& store, const std::string& prefix, const ModelConfig& config,
-             FeedForwardKind feed_forward, double std)
+             AttentionKind attention, FeedForwardKind feed_forward, double std)
     : label_(prefix.substr(0, prefix.size() - 1)),
       eps_(static_cast<float>(config.rms_norm_eps)),
       hc_attn_(store, prefix + "hc_attn", config),
       hc_ffn_(store, prefix + "hc_ffn", config),
       attn_norm_(add_norm(store, prefix + "attn_norm.weight", config.hidden_size)),
-      attn_(store, prefix + "attn.", config, std),
+      attn_(store, prefix + "attn.", config, attention, std),
       ffn_norm_(add_norm(store, prefix + "ffn_norm.weight", config.hidden_size)),
       ffn_(store, prefix + "ffn.", config, feed_forward, std) {}
 
-Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BatchTensors& batch,
-                             RopeTable rope, MoeStats* stats) const {
-  const Label label(tape, label_);
-  const StreamMix attn = hc_attn_.collapse(tape, X);
-  const Tensor attended =
-      attn_.forward(tape, rms_norm(tape, attn.read, attn_norm_.value, eps_), batch, rope);
-  X = hc_attn_.expand(tape, X, attended, attn);
-  const StreamMix ffn = hc_ffn_.collapse(tape, X);
+StreamMix Block::attention_mix(Tape& tape, Tensor X) const { return hc_attn_.collapse(tape, X); }
+
+Tensor Block::attention_input(Tape& tape, const StreamMix& mix) const {
+  return rms_norm(tape, mix.read, attn_norm_.value, eps_);
+}
+
+Tensor Block::after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix) const {
+  return hc_attn_.expand(tape, X, attended, mix);
+}
+
+Block::Result Block::feed_forward(Tape& tape, Tensor X, Tensor tokens, const BatchTensors& batch,
+                                  MoeStats* stats) const {
+  const StreamMix mix = hc_ffn_.collapse(tape, X);
   const MoeLayer::Result moe =
-      ffn_.forward(tape, rms_norm(tape, ffn.read, ffn_norm_.value, eps_), tokens, batch, stats);
-  return {hc_ffn_.expand(tape, X, moe.y, ffn), moe.balance};
+      ffn_.forward(tape, rms_norm(tape, mix.read, ffn_norm_.value, eps_), tokens, batch, stats);
+  return {hc_ffn_.expand(tape, X, moe.y, mix), moe.balance, {}, {}};
+}
+
+Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
+                             MoeStats* stats) const {
+  const Label label(tape, label_);
+  const StreamMix mix = attention_mix(tape, X);
+  const AttentionLayer::Result attended =
+      attn_.forward(tape, attention_input(tape, mix), *input.batch, input.ropes, input.indexer);
+  Result result =
+      feed_forward(tape, after_attention(tape, X, attended.y, mix), tokens, *input.batch, stats);
+  result.index_loss = attended.index_loss;
+  result.chosen = attended.chosen;
+  return result;
 }
 
 }  // namespace shoal

@@ -1,24 +1,42 @@
 #pragma once
-#include "layers/attention/window.h"
+#include "layers/attention/attention.h"
 #include "layers/moe/moe.h"
 #include "layers/residual/streams.h"
 
 namespace shoal {
+
+// What the blocks of a model share in one forward pass.
+struct BlockInput {
+  const BatchTensors* batch = nullptr;
+  RopeTables ropes;
+  IndexerMode indexer;
+};
 
 // One block (spec 1.1):  X = mHC_attn(X, attention o RMSNorm);  X = mHC_ffn(X, MoE o RMSNorm).
 class Block {
  public:
   // prefix: "layers.3." or "mtp.0."
   Block(ParamStore& store, const std::string& prefix, const ModelConfig& config,
-        FeedForwardKind feed_forward, double std);
+        AttentionKind attention, FeedForwardKind feed_forward, double std);
 
   struct Result {
-    Tensor X;        // [N, n, C]
-    Tensor balance;  // [1] or null
+    Tensor X;              // [N, n, C]
+    Tensor balance;        // [1] or null
+    IndexLoss index_loss;  // null tensors where there is none
+    Tensor chosen;         // [N, k] i32 or null, see AttentionLayer
   };
-  Result forward(Tape& tape, Tensor X, Tensor tokens, const BatchTensors& batch, RopeTable rope,
+  Result forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
                  MoeStats* stats) const;
+  // Its feed-forward half alone: what follows attention.
+  Result feed_forward(Tape& tape, Tensor X, Tensor tokens, const BatchTensors& batch,
+                      MoeStats* stats) const;
 
+  // The attention half, for decoding from a cache: its input, and the streams after it.
+  StreamMix attention_mix(Tape& tape, Tensor X) const;
+  Tensor attention_input(Tape& tape, const StreamMix& mix) const;
+  Tensor after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix) const;
+
+  const AttentionLayer& attention() const { return attn_; }
   const MoeLayer& feed_forward() const { return ffn_; }
   std::string_view label() const { return label_; }
 
@@ -27,7 +45,7 @@ class Block {
   float eps_;
   Residual hc_attn_, hc_ffn_;
   ModelParam& attn_norm_;
-  WindowAttentionLayer attn_;
+  AttentionLayer attn_;
   ModelParam& ffn_norm_;
   MoeLayer ffn_;
 };

@@ -60,16 +60,6 @@ void derive_layers(ModelConfig& m, Checker& check) {
                 " entries for ", L, " layers; give one per layer");
 }
 
-// The one place that refuses layers which do not exist yet.
-void refuse_unavailable_layers(const ModelConfig& m, Checker& check) {
-  for (std::size_t l = 0; l < m.layer_types.size(); ++l) {
-    if (is_available(m.layer_types[l])) continue;
-    check.require(false, "layer_types", name_of(m.layer_types[l]), " (layer ", l,
-                  ") is not available yet; use ", name_of(AttentionKind::kSliding));
-    return;  // one line, however many layers
-  }
-}
-
 void check_rope(const char* name, const RopeConfig& rope, Checker& check) {
   const std::string prefix = concat("rope_parameters.", name, ".");
   const auto key = [&](const char* member) { return prefix + member; };
@@ -107,14 +97,14 @@ void check_attention(const ModelConfig& m, Checker& check) {
   const bool heavy = has_kind(m, AttentionKind::kHeavilyCompressed);
   if (sparse || heavy) check_rope("compress", m.rope_compress, check);
   if (sparse) {
-    check.size("compress_rates.compressed_sparse_attention", m.compress_rate_csa);
+    check.size("compress_rates.compressed_sparse_attention", m.compress_rate_csa, 2);
     check.size("index_n_heads", m.index_n_heads);
     check.size("index_head_dim", m.index_head_dim);
     check.size("index_topk", m.index_topk);
     check.require(m.index_head_dim >= m.qk_rope_head_dim, "index_head_dim", m.index_head_dim,
                   " is narrower than qk_rope_head_dim ", m.qk_rope_head_dim, "; use at least that");
   }
-  if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca);
+  if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca, 2);
 }
 
 void check_experts(const ModelConfig& m, Checker& check) {
@@ -155,8 +145,6 @@ void derive_dense_width(ModelConfig& m) {
 
 }  // namespace
 
-bool is_available(AttentionKind kind) { return kind == AttentionKind::kSliding; }
-
 std::vector<ModelProblem> ModelConfig::complete() {
   Checker check;
   if (residual == ResidualKind::kPlain) hc_mult = 1;
@@ -164,7 +152,6 @@ std::vector<ModelProblem> ModelConfig::complete() {
   check.size("vocab_size", vocab_size, 2);
   check.size("hidden_size", hidden_size);
   derive_layers(*this, check);
-  refuse_unavailable_layers(*this, check);
   check.size("max_position_embeddings", max_position_embeddings);
   check.positive("rms_norm_eps", rms_norm_eps);
   check.not_negative("initializer_range", initializer_range);
@@ -248,6 +235,18 @@ const char* name_of(RouterScore kind) {
       return "softmax";
   }
   check_failed(__FILE__, __LINE__, "a known RouterScore");
+}
+
+const char* name_of(IndexerStage stage) {
+  switch (stage) {
+    case IndexerStage::kDense:
+      return "dense";
+    case IndexerStage::kWarmup:
+      return "warmup";
+    case IndexerStage::kSparse:
+      return "sparse";
+  }
+  check_failed(__FILE__, __LINE__, "a known IndexerStage");
 }
 
 }  // namespace shoal

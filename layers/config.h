@@ -10,6 +10,9 @@ namespace shoal {
 enum class AttentionKind { kSliding, kCompressedSparse, kHeavilyCompressed, kFull };
 enum class FeedForwardKind { kMoe, kHashMoe, kDense };
 enum class ResidualKind { kManifold, kHyper, kPlain };  // mhc, hc, plain
+// How CSA layers attend, and what their indexers learn from (spec 3.1): all visible entries and no
+// indexer; all entries while the indexer alone learns; the entries that the indexer chooses.
+enum class IndexerStage { kDense, kWarmup, kSparse };
 enum class RouterScore { kSqrtSoftplus, kSigmoid, kSoftmax };
 
 // One set of rotary frequencies (spec 2.3): `main` for window layers and MTP, `compress` for CSA
@@ -61,6 +64,11 @@ struct ModelConfig {
   RopeConfig rope_main, rope_compress{.theta = 160000.0};
   std::int64_t compress_rate_csa = 4, compress_rate_hca = 128;
   std::int64_t index_n_heads = 4, index_head_dim = 32, index_topk = 64;
+  // Tokens that one compressed entry of such a layer stands for; 0: it has no compressor.
+  std::int64_t compress_rate(AttentionKind kind) const {
+    if (kind == AttentionKind::kCompressedSparse) return compress_rate_csa;
+    return kind == AttentionKind::kHeavilyCompressed ? compress_rate_hca : 0;
+  }
 
   // residual streams (spec 4)
   ResidualKind residual = ResidualKind::kManifold;
@@ -106,13 +114,10 @@ inline constexpr std::int64_t kMaxLayers = 4096;
 inline constexpr std::int64_t kMaxStreams = 8;
 inline constexpr std::int64_t kMaxSinkhornIters = kMaxMixingIterations;
 
-// False: the name is known (it may stand in a config.json), but there is no such layer to train
-// yet.
-bool is_available(AttentionKind kind);
-
 const char* name_of(AttentionKind kind);
 const char* name_of(FeedForwardKind kind);
 const char* name_of(ResidualKind kind);
 const char* name_of(RouterScore kind);
+const char* name_of(IndexerStage stage);
 
 }  // namespace shoal

@@ -24,17 +24,26 @@ double matrix_std(const ModelConfig& config) {
 // A block as plain data, for recompute().
 struct BlockCall {
   const Block* block;
-  const BatchTensors* batch;
+  BlockInput input;
   Tensor tokens;
-  RopeTable rope;
   MoeStats* stats;
 
   void operator()(Tape& tape, std::span<const Tensor> x, std::span<Tensor> y) const {
-    const Block::Result r = block->forward(tape, x[0], tokens, *batch, rope, stats);
-    y[0] = r.X;
-    if (y.size() > 1) y[1] = r.balance;
+    const Block::Result r = block->forward(tape, x[0], tokens, input, stats);
+    std::size_t k = 0;
+    y[k++] = r.X;
+    for (const Tensor& t : {r.balance, r.index_loss.kl, r.index_loss.uniform}) {
+      if (t) y[k++] = t;
+    }
   }
 };
+
+// sum += x, where there is an x.
+void add_to(Tape& tape, Tensor& sum, const Tensor& x) {
+  if (!x) return;
+  const std::array<Term, 2> terms{Term{sum, 1.0F}, Term{x, 1.0F}};
+  sum = weighted_sum(tape, terms);
+}
 
 }  // namespace
 
@@ -47,7 +56,7 @@ struct Model::Mtp {
             add_matrix(store, "mtp.0.e_proj.weight", config.hidden_size, config.hidden_size, std)),
         h_proj(
             add_matrix(store, "mtp.0.h_proj.weight", config.hidden_size, config.hidden_size, std)),
-        block(store, "mtp.0.", config, FeedForwardKind::kMoe, std),
+        block(store, "mtp.0.", config, AttentionKind::kSliding, FeedForwardKind::kMoe, std),
         head(store, "mtp.0.hc_head", config),
         norm(add_norm(store, "mtp.0.norm.weight", config.hidden_size)) {}
 
@@ -58,15 +67,15 @@ struct Model::Mtp {
 };
 
 Model::Model(const ModelConfig& config)
-    : config_(config), rope_main_(config.rope_main, config.qk_rope_head_dim / 2) {
+    : config_(config),
+      rope_main_(config.rope_main, config.qk_rope_head_dim / 2),
+      rope_compress_(config.rope_compress, config.qk_rope_head_dim / 2) {
   const double std = matrix_std(config_);
   const std::int64_t V = config_.vocab_size, C = config_.hidden_size;
   embed_ = &store_.add({.name = "embed.weight", .shape = {V, C}, .matrix = false, .std = std});
   for (std::size_t l = 0; l < config_.layer_types.size(); ++l) {
-    CHECK(config_.layer_types[l] == AttentionKind::kSliding, "layer ", l, ": ",
-          name_of(config_.layer_types[l]), " is not built");
     blocks_.emplace_back(store_, "layers." + std::to_string(l) + ".", config_,
-                         config_.mlp_layer_types[l], std);
+                         config_.layer_types[l], config_.mlp_layer_types[l], std);
   }
   hc_head_ = std::make_unique<ResidualHead>(store_, "hc_head", config_);
   norm_ = &add_norm(store_, "norm.weight", C);
@@ -89,9 +98,8 @@ ModelStats Model::make_stats() const {
   ModelStats stats;
   for (const Block* block : all_blocks()) {
     const bool dense = block->feed_forward().kind() == FeedForwardKind::kDense;
-    stats.push_back(
-        {std::vector<std::int64_t>(static_cast<std::size_t>(dense ? 0 : config_.n_routed_experts)),
-         {}});
+    stats.emplace_back();
+    stats.back().load.resize(static_cast<std::size_t>(dense ? 0 : config_.n_routed_experts));
   }
   return stats;
 }
@@ -105,55 +113,68 @@ std::vector<const Block*> Model::all_blocks() const {
   return all;
 }
 
-const BatchTensors& Model::begin(Tape& tape, const Batch& batch) {
+BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerMode& mode) {
   rope_main_.grow(batch.T);
-  for (ModelParam& p : store_.params()) tape.leaf(p);
-  return batch_ = upload(tape, batch);
+  rope_compress_.grow(batch.T);
+  for (ModelParam& p : store_.params()) {
+    // The embedding stays in: without it nothing would reach a recomputed block, which is run again
+    // only because its input takes a gradient.
+    if (mode.stage == IndexerStage::kWarmup && !is_indexer(p) && &p != embed_) continue;
+    tape.leaf(p);
+  }
+  batch_ = upload(tape, batch, config_);
+  return {&batch_, {rope_main_.table(), rope_compress_.table()}, mode};
 }
 
 Block::Result Model::run_block(Tape& tape, const Block& block, Tensor X, Tensor tokens,
-                               const BatchTensors& batch, bool recompute_blocks, MoeStats* stats) {
-  if (!recompute_blocks) {
-    return block.forward(tape, X, tokens, batch, rope_main_.table(), stats);
-  }
-  std::array<Tensor, 2> y;
+                               const BlockInput& input, bool recompute_blocks, MoeStats* stats) {
+  if (!recompute_blocks) return block.forward(tape, X, tokens, input, stats);
+  std::array<Tensor, 4> y;
   y[0].shape = X.shape;
-  y[1].shape = {1};
+  std::size_t count = 1;
   const bool balance = block.feed_forward().has_balance();
+  const bool learns = block.attention().learns(input.indexer);
+  if (balance) y[count++].shape = {1};
+  for (int k = 0; learns && k < 2; ++k) y[count++].shape = {1};
   const Label label(tape, block.label());
-  recompute(tape, BlockCall{&block, &batch, tokens, rope_main_.table(), stats},
-            std::span<const Tensor>(&X, 1), std::span<Tensor>(y.data(), balance ? 2 : 1));
-  return {y[0], balance ? y[1] : Tensor{}};
+  recompute(tape, BlockCall{&block, input, tokens, stats}, std::span<const Tensor>(&X, 1),
+            std::span<Tensor>(y.data(), count));
+  Block::Result result{y[0], balance ? y[1] : Tensor{}, {}, {}};
+  if (learns) result.index_loss = {y[count - 2], y[count - 1]};
+  return result;
 }
 
-Model::Trunk Model::run_blocks(Tape& tape, Tensor X, const BatchTensors& batch, bool recompute,
-                               ModelStats* stats, std::vector<Tensor>* streams) {
-  Trunk trunk{X, {}};
+Model::Trunk Model::run_blocks(Tape& tape, Tensor X, const BlockInput& input, bool recompute,
+                               ModelStats* stats, Activations* activations) {
+  Trunk trunk{X, {}, {}};
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    if (streams != nullptr) streams->push_back(trunk.X);
-    const Block::Result r = run_block(tape, blocks_[l], trunk.X, batch.tokens, batch, recompute,
-                                      stats != nullptr ? &(*stats)[l] : nullptr);
+    if (activations != nullptr) activations->streams.push_back(trunk.X);
+    const Block::Result r = run_block(tape, blocks_[l], trunk.X, input.batch->tokens, input,
+                                      recompute, stats != nullptr ? &(*stats)[l] : nullptr);
     trunk.X = r.X;
-    if (!r.balance) continue;
-    const std::array<Term, 2> terms{Term{trunk.balance, 1.0F}, Term{r.balance, 1.0F}};
-    trunk.balance = weighted_sum(tape, terms);
+    add_to(tape, trunk.balance, r.balance);
+    add_to(tape, trunk.index_kl, r.index_loss.kl);
+    if (stats != nullptr && r.index_loss.kl && !parallel_is_off()) {
+      (*stats)[l].index = {*r.index_loss.kl.as<float>(), *r.index_loss.uniform.as<float>()};
+    }
+    if (activations != nullptr) activations->chosen.push_back(r.chosen);
   }
-  if (streams != nullptr) streams->push_back(trunk.X);
+  if (activations != nullptr) activations->streams.push_back(trunk.X);
   return trunk;
 }
 
-Block::Result Model::run_mtp(Tape& tape, Tensor X, const BatchTensors& batch, bool recompute,
+Block::Result Model::run_mtp(Tape& tape, Tensor X, const BlockInput& input, bool recompute,
                              MoeStats* stats) {
   const Label label(tape, "mtp.0");
   const auto eps = static_cast<float>(config_.rms_norm_eps);
   const std::int64_t N = X.shape[0], n = X.shape[1], C = X.shape[2];
-  const Tensor embedded = reshape(embedding(tape, embed_->value, batch.next, 1), {N, C});
+  const Tensor embedded = reshape(embedding(tape, embed_->value, input.batch->next, 1), {N, C});
   const Tensor e =
       linear(tape, rms_norm(tape, embedded, mtp_->enorm.value, eps), mtp_->e_proj.value);
   const Tensor h = linear(tape, rms_norm(tape, reshape(X, {N * n, C}), mtp_->hnorm.value, eps),
                           mtp_->h_proj.value);
   const Tensor joined = add_to_streams(tape, reshape(h, {N, n, C}), e);
-  return run_block(tape, mtp_->block, joined, batch.next, batch, recompute, stats);
+  return run_block(tape, mtp_->block, joined, input.batch->next, input, recompute, stats);
 }
 
 Tensor Model::norm_of_head(Tape& tape, Tensor X) {
@@ -161,43 +182,50 @@ Tensor Model::norm_of_head(Tape& tape, Tensor X) {
                   static_cast<float>(config_.rms_norm_eps));
 }
 
-Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, bool recompute,
+Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, const RunMode& mode,
                  ModelStats* stats) {
-  const BatchTensors& b = begin(tape, batch);
+  const BlockInput input = begin(tape, batch, {mode.indexer, weights.index_kl != 0.0});
+  const BatchTensors& b = *input.batch;
   const Tensor X0 = embedding(tape, embed_->value, b.tokens, Residual::streams(config_));
-  const Trunk trunk = run_blocks(tape, X0, b, recompute, stats, nullptr);
+  const Trunk trunk = run_blocks(tape, X0, input, mode.recompute, stats, nullptr);
   Loss loss;
   loss.balance = trunk.balance;
+  loss.index_kl = trunk.index_kl;
   {
     const Label label(tape, "head");
     loss.ce = cross_entropy(tape, norm_of_head(tape, trunk.X), head_->value, b.targets);
   }
   if (mtp_ && weights.mtp != 0.0) {
     const Block::Result r =
-        run_mtp(tape, trunk.X, b, recompute, stats != nullptr ? &stats->back() : nullptr);
+        run_mtp(tape, trunk.X, input, mode.recompute, stats != nullptr ? &stats->back() : nullptr);
     const Label label(tape, "mtp.0");
     const Tensor h = rms_norm(tape, mtp_->head.forward(tape, r.X), mtp_->norm.value,
                               static_cast<float>(config_.rms_norm_eps));
     loss.mtp = cross_entropy(tape, h, head_->value, b.second);
-    const std::array<Term, 2> terms{Term{loss.balance, 1.0F}, Term{r.balance, 1.0F}};
-    loss.balance = weighted_sum(tape, terms);
+    add_to(tape, loss.balance, r.balance);
   }
-  const std::array<Term, 3> terms{Term{loss.ce, static_cast<float>(weights.ce)},
+  if (mode.indexer == IndexerStage::kWarmup) {
+    loss.ce.id = loss.mtp.id = loss.balance.id = kConstant;  // said, but not learned
+  }
+  const std::array<Term, 4> terms{Term{loss.ce, static_cast<float>(weights.ce)},
                                   Term{loss.mtp, static_cast<float>(weights.mtp)},
-                                  Term{loss.balance, static_cast<float>(weights.balance)}};
+                                  Term{loss.balance, static_cast<float>(weights.balance)},
+                                  Term{loss.index_kl, static_cast<float>(weights.index_kl)}};
   loss.total = weighted_sum(tape, terms);
   return loss;
 }
 
-Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_mtp) {
+Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_mtp,
+                                      IndexerStage stage) {
   const NoGrad off(tape);
-  const BatchTensors& b = begin(tape, batch);
+  const BlockInput input = begin(tape, batch, {stage, false});
   Activations out;
-  const Tensor X0 = embedding(tape, embed_->value, b.tokens, Residual::streams(config_));
-  const Trunk trunk = run_blocks(tape, X0, b, false, nullptr, &out.streams);
+  out.sparse = input.batch->sparse;
+  const Tensor X0 = embedding(tape, embed_->value, input.batch->tokens, Residual::streams(config_));
+  const Trunk trunk = run_blocks(tape, X0, input, false, nullptr, &out);
   out.logits = linear(tape, norm_of_head(tape, trunk.X), head_->value);
   if (mtp_ && with_mtp) {
-    const Block::Result r = run_mtp(tape, trunk.X, b, false, nullptr);
+    const Block::Result r = run_mtp(tape, trunk.X, input, false, nullptr);
     const Tensor h = rms_norm(tape, mtp_->head.forward(tape, r.X), mtp_->norm.value,
                               static_cast<float>(config_.rms_norm_eps));
     out.mtp_logits = linear(tape, h, head_->value);
@@ -205,11 +233,12 @@ Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_
   return out;
 }
 
-Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows) {
+Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows,
+                             IndexerStage stage) {
   const NoGrad off(tape);
-  const BatchTensors& b = begin(tape, batch);
-  const Tensor X0 = embedding(tape, embed_->value, b.tokens, Residual::streams(config_));
-  const Tensor X = run_blocks(tape, X0, b, false, nullptr, nullptr).X;
+  const BlockInput input = begin(tape, batch, {stage, false});
+  const Tensor X0 = embedding(tape, embed_->value, input.batch->tokens, Residual::streams(config_));
+  const Tensor X = run_blocks(tape, X0, input, false, nullptr, nullptr).X;
   const std::int64_t width = X.shape[1] * X.shape[2];
   const Tensor picked =
       tape.alloc({static_cast<std::int64_t>(rows.size()), X.shape[1], X.shape[2]});

@@ -12,18 +12,38 @@ namespace shoal {
 // What each sum of the loss is multiplied by; all are known before the step (spec 6, 5.4, and the
 // conventions of the parity cases: means are over the whole step).
 struct LossWeights {
-  double ce = 1.0;       // 1 / targets of the step
-  double mtp = 0.0;      // lambda / MTP targets of the step
-  double balance = 0.0;  // alpha / sequences of the step
+  double ce = 1.0;        // 1 / targets of the step
+  double mtp = 0.0;       // lambda / MTP targets of the step
+  double balance = 0.0;   // alpha / sequences of the step
+  double index_kl = 0.0;  // coefficient / targets of the step; 0: the indexers do not learn
 };
 
 struct Loss {
-  Tensor total;             // [1] what backward starts from
-  Tensor ce, mtp, balance;  // [1] sums without weights; null where there is none
+  Tensor total;  // [1] what backward starts from
+  // [1] sums without weights; null where there is none
+  Tensor ce, mtp, balance, index_kl;
 };
 
-// Statistics of a step; one entry per block, the MTP block last.
-using ModelStats = std::vector<MoeStats>;
+// What an indexer learned in a step: sums over rows, see IndexLoss.
+struct IndexSums {
+  double kl = 0.0, uniform = 0.0;
+  friend IndexSums operator+(const IndexSums& a, const IndexSums& b) {
+    return {a.kl + b.kl, a.uniform + b.uniform};
+  }
+};
+
+// Statistics of a step; one entry per block, the MTP block last. Counts are added to, `index` is of
+// the last micro-batch.
+struct BlockStats : MoeStats {
+  IndexSums index;
+};
+using ModelStats = std::vector<BlockStats>;
+
+// How a micro-batch is run; the defaults are a plain training step.
+struct RunMode {
+  bool recompute = false;  // every block keeps its input only
+  IndexerStage indexer = IndexerStage::kSparse;
+};
 
 // A DeepSeek-V4 replica (spec 1).
 class Model {
@@ -34,17 +54,23 @@ class Model {
   void allocate() { store_.allocate(); }
   void initialise(std::uint64_t seed, std::span<const std::int64_t> token_counts);
 
-  // recompute: every block keeps its input only.
-  Loss loss(Tape& tape, const Batch& batch, const LossWeights& weights, bool recompute,
+  // In the warm-up stage of the indexers everything else is frozen: it takes no gradient.
+  Loss loss(Tape& tape, const Batch& batch, const LossWeights& weights, const RunMode& mode,
             ModelStats* stats);
   // Without targets' loss: logits [N, V], and MTP's where it exists and is asked for.
   struct Activations {
     std::vector<Tensor> streams;  // X before each block and after the last, [N, n, C]
     Tensor logits, mtp_logits;    // [N, V]
+    // Of each CSA layer: [N, k] i32, see AttentionLayer::Result; null for other layers, and where
+    // every row looks at all entries.
+    std::vector<Tensor> chosen;
+    EntryLayout sparse;  // where those entries lie
   };
-  Activations activations(Tape& tape, const Batch& batch, bool with_mtp);
+  Activations activations(Tape& tape, const Batch& batch, bool with_mtp,
+                          IndexerStage stage = IndexerStage::kSparse);
   // Logits of the chosen rows alone [rows, V].
-  Tensor logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows);
+  Tensor logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows,
+                        IndexerStage stage = IndexerStage::kSparse);
 
   ParamStore& store() { return store_; }
   const ParamStore& store() const { return store_; }
@@ -59,21 +85,22 @@ class Model {
  private:
   struct Mtp;
   struct Trunk {
-    Tensor X, balance;
+    Tensor X, balance, index_kl;
   };
-  Trunk run_blocks(Tape& tape, Tensor X, const BatchTensors& batch, bool recompute,
-                   ModelStats* stats, std::vector<Tensor>* streams);
-  Block::Result run_mtp(Tape& tape, Tensor X, const BatchTensors& batch, bool recompute,
+  Trunk run_blocks(Tape& tape, Tensor X, const BlockInput& input, bool recompute, ModelStats* stats,
+                   Activations* activations);
+  Block::Result run_mtp(Tape& tape, Tensor X, const BlockInput& input, bool recompute,
                         MoeStats* stats);
   Block::Result run_block(Tape& tape, const Block& block, Tensor X, Tensor tokens,
-                          const BatchTensors& batch, bool recompute, MoeStats* stats);
-  const BatchTensors& begin(Tape& tape, const Batch& batch);
+                          const BlockInput& input, bool recompute, MoeStats* stats);
+  // Parameters enter the tape (those that learn in this stage), the batch is laid out.
+  BlockInput begin(Tape& tape, const Batch& batch, const IndexerMode& mode);
   Tensor norm_of_head(Tape& tape, Tensor X);
 
   ModelConfig config_;
   ParamStore store_;
   BatchTensors batch_;  // of the micro-batch on the tape; recomputed blocks read it in backward
-  RopeTableStorage rope_main_;
+  RopeTableStorage rope_main_, rope_compress_;
   ModelParam *embed_, *norm_, *head_;
   std::deque<Block> blocks_;
   std::unique_ptr<ResidualHead> hc_head_;

@@ -41,6 +41,12 @@ struct ModelParam : Param {
   ParamSpec spec;
 };
 
+// Of a lightning indexer: it learns from its own loss alone, the clip leaves it out.
+inline bool is_indexer_name(std::string_view name) {
+  return name.find(".indexer.") != std::string_view::npos;
+}
+inline bool is_indexer(const ModelParam& p) { return is_indexer_name(p.name); }
+
 // State of the model that no gradient moves: router biases, hash tables.
 struct ModelBuffer {
   std::string name;

@@ -47,8 +47,8 @@ Adamw::Adamw(const AdamwConfig& config, const std::vector<Part>& parts) : config
   }
 }
 
-void Adamw::step(float* params, const float* grads, std::int64_t step, float lr,
-                 float clip_scale) const {
+void Adamw::step(float* params, const float* grads, std::int64_t step, float lr, float clip_scale,
+                 bool only_unclipped) const {
   CHECK(step >= 1, "adamw: step ", step);
   const double t = static_cast<double>(step), rate = static_cast<double>(lr);
   Factors base{};
@@ -62,6 +62,7 @@ void Adamw::step(float* params, const float* grads, std::int64_t step, float lr,
   const float keep = static_cast<float>(1.0 - rate * config_.weight_decay);
   for_tasks(static_cast<std::int64_t>(pieces_.size()), [&](std::int64_t i) {
     const Part& piece = pieces_[static_cast<std::size_t>(i)];
+    if (only_unclipped && piece.clipped) return;
     Factors f = base;
     f.keep = piece.decay ? keep : 1.0F;
     f.grad_scale = piece.clipped ? clip_scale : 1.0F;

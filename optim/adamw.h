@@ -22,8 +22,10 @@ class Adamw {
     float *exp_avg, *exp_avg_sq;  // [size]
   };
   Adamw(const AdamwConfig& config, const std::vector<Part>& parts);
-  // `step` counts from 1; gradients of clipped parts are multiplied by clip_scale.
-  void step(float* params, const float* grads, std::int64_t step, float lr, float clip_scale) const;
+  // `step` counts from 1; gradients of clipped parts are multiplied by clip_scale. only_unclipped:
+  // those parts stay as they are.
+  void step(float* params, const float* grads, std::int64_t step, float lr, float clip_scale,
+            bool only_unclipped) const;
 
  private:
   AdamwConfig config_;

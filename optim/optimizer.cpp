@@ -23,7 +23,8 @@ Optimizer::Optimizer(const OptimizerConfig& config, std::vector<ParamSlice> slic
       numel_(numel),
       state_(state_floats()),
       adamw_({config.beta1, config.beta2, config.eps, config.weight_decay}, adamw_parts()),
-      muon_({config.momentum, config.update_rms, config.weight_decay}, muon_matrices()) {}
+      muon_({config.momentum, config.update_rms, config.weight_decay}, muon_matrices(true)),
+      own_muon_({config.momentum, config.update_rms, config.weight_decay}, muon_matrices(false)) {}
 
 std::int64_t Optimizer::state_floats() const {
   std::int64_t floats = 0;
@@ -48,12 +49,13 @@ std::vector<Adamw::Part> Optimizer::adamw_parts() const {
   return parts;
 }
 
-std::vector<Muon::Matrix> Optimizer::muon_matrices() const {
+std::vector<Muon::Matrix> Optimizer::muon_matrices(bool clipped) const {
   std::vector<Muon::Matrix> matrices;
   float* at = state_.data();
   for (const ParamSlice& s : slices_) {
     if (uses_muon(s)) {
       for (const ParamSlice::Block& b : s.blocks) {
+        if (s.clipped != clipped) break;
         matrices.push_back(
             {s.offset + b.offset, b.rows, b.cols, s.decay, s.clipped, at + b.offset});
       }
@@ -66,14 +68,15 @@ std::vector<Muon::Matrix> Optimizer::muon_matrices() const {
 }
 
 void Optimizer::step(std::span<float> params, std::span<const float> grads, std::int64_t step,
-                     float lr, float clip_scale) {
+                     float lr, float clip_scale, bool only_unclipped) {
   CHECK(static_cast<std::int64_t>(params.size()) == numel_ &&
             static_cast<std::int64_t>(grads.size()) == numel_,
         "optimizer: made for ", numel_, " parameters, got ", params.size(), " and ", grads.size(),
         " gradients");
   CHECK(step >= 1, "optimizer: step ", step);
-  adamw_.step(params.data(), grads.data(), step, lr, clip_scale);
-  muon_.step(params.data(), grads.data(), lr, clip_scale);
+  adamw_.step(params.data(), grads.data(), step, lr, clip_scale, only_unclipped);
+  if (!only_unclipped) muon_.step(params.data(), grads.data(), lr, clip_scale);
+  own_muon_.step(params.data(), grads.data(), lr, clip_scale);
 }
 
 std::vector<OptimizerState> Optimizer::state() {

@@ -35,28 +35,29 @@ class Optimizer {
   Optimizer(const OptimizerConfig& config, std::vector<ParamSlice> slices, std::int64_t numel);
 
   // `step` counts from 1. Gradients must be finite (clip.h, measure); those of clipped slices are
-  // multiplied by clip_scale. Gradients are only read.
+  // multiplied by clip_scale. Gradients are only read. only_unclipped: clipped slices and their
+  // moments stay as they are (while the indexers alone learn).
   void step(std::span<float> params, std::span<const float> grads, std::int64_t step, float lr,
-            float clip_scale);
+            float clip_scale, bool only_unclipped = false);
 
   // In slice order; valid as long as the optimizer.
   std::vector<OptimizerState> state();
   std::size_t state_bytes() const;  // of the moments, without Newton-Schulz's working memory
   const std::vector<ParamSlice>& slices() const { return slices_; }
-  double newton_schulz_flops() const { return muon_.flops(); }  // of one step
+  double newton_schulz_flops() const { return muon_.flops() + own_muon_.flops(); }  // of one step
 
  private:
   bool uses_muon(const ParamSlice& slice) const { return config_.muon && slice.matrix; }
   std::int64_t state_floats() const;
   std::vector<Adamw::Part> adamw_parts() const;
-  std::vector<Muon::Matrix> muon_matrices() const;
+  std::vector<Muon::Matrix> muon_matrices(bool clipped) const;
 
   OptimizerConfig config_;
   std::vector<ParamSlice> slices_;
   std::int64_t numel_;
   FlatBuffer state_;  // slice after slice, each moment on a line of its own
   Adamw adamw_;
-  Muon muon_;
+  Muon muon_, own_muon_;  // of clipped slices, and of the others
 };
 
 }  // namespace shoal

@@ -13,6 +13,6 @@ struct Evaluation {
 
 // Cross-entropy over the first `sequences` of the data (0: all), in their fixed order.
 Evaluation evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                    std::int64_t sequences);
+                    std::int64_t sequences, IndexerStage stage = IndexerStage::kSparse);
 
 }  // namespace shoal

@@ -73,8 +73,10 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64
   model.store().bind_grads(reinterpret_cast<float*>(gradients.data()));
   const Batch batch = shape_batch(config.train.micro_batch, config.data.sequence_length,
                                   config.model.vocab_size, 0);
-  const Loss loss = model.loss(tape, batch, {1.0, 1.0, 1.0},
-                               config.train.recompute == Recompute::kBlock, nullptr);
+  const bool recompute = config.train.recompute == Recompute::kBlock;
+  // Other stages of the indexers need less.
+  const Loss loss = model.loss(tape, batch, {1.0, 1.0, 1.0, config.loss.index_kl},
+                               {recompute, IndexerStage::kSparse}, nullptr);
   if (dump != nullptr) *dump = tape.dump();
   tape.backward(loss.total);
   tape.end_microbatch();

@@ -19,6 +19,7 @@ StepCounts count(std::span<const Batch> batches) {
   for (const Batch& batch : batches) {
     counts.sequences += batch.B;
     for (std::int64_t n = 0; n < batch.rows(); ++n) {
+      counts.rows += batch.is_padding(n) ? 0 : 1;
       counts.targets += batch.targets[static_cast<std::size_t>(n)] >= 0 ? 1 : 0;
       counts.mtp_targets += batch.second_target(n) >= 0 ? 1 : 0;
     }
@@ -34,7 +35,9 @@ StepRunner::StepRunner(Model& model, Tape& tape, const Options& options)
       optimizer_(options.optimizer, slices_of(model.store()), model.store().flat_size()),
       tree_(model.store(), options.micro_batches),
       stats_(model.make_stats()),
-      sums_(static_cast<std::size_t>(options.micro_batches)) {}
+      sums_(static_cast<std::size_t>(options.micro_batches)),
+      index_sums_(stats_.size(),
+                  std::vector<IndexSums>(static_cast<std::size_t>(options.micro_batches))) {}
 
 StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConfig& loss,
                                   const std::function<bool()>& give_up) {
@@ -47,10 +50,12 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
   const bool alone = loss.cross_entropy_alone;
   const LossWeights weights{share(1.0, counts.targets),
                             alone || !model_.has_mtp() ? 0.0 : share(loss.mtp, counts.mtp_targets),
-                            alone ? 0.0 : share(loss.balance, counts.sequences)};
-  for (MoeStats& s : stats_) {
+                            alone ? 0.0 : share(loss.balance, counts.sequences),
+                            alone ? 0.0 : share(loss.index_kl, counts.rows)};
+  for (BlockStats& s : stats_) {
     std::fill(s.load.begin(), s.load.end(), 0);
     s.clamped = {};
+    s.index = {};
   }
   StepOutcome out;
   const auto run = [&](std::int64_t i) {
@@ -59,13 +64,15 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     Loss parts;
     {
       const TraceSpan span("forward");
-      parts = model_.loss(tape_, batches[at], weights, options_.recompute, &stats_);
+      parts = model_.loss(tape_, batches[at], weights, {options_.recompute, loss.indexer}, &stats_);
     }
     {
       const TraceSpan span("backward");
       tape_.backward(parts.total);
     }
-    sums_[at] = {value_of(parts.ce), value_of(parts.mtp), value_of(parts.balance)};
+    sums_[at] = {value_of(parts.ce), value_of(parts.mtp), value_of(parts.balance),
+                 value_of(parts.index_kl)};
+    for (std::size_t l = 0; l < stats_.size(); ++l) index_sums_[l][at] = stats_[l].index;
     tape_.end_microbatch();
     return true;
   };
@@ -78,7 +85,11 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
   out.ce = sums.ce * weights.ce;
   out.mtp = sums.mtp * weights.mtp;
   out.balance = sums.balance * weights.balance;
-  out.loss = out.ce + out.mtp + out.balance;
+  out.index_kl = sums.index_kl * weights.index_kl;
+  out.loss = out.ce + out.mtp + out.balance + out.index_kl;
+  for (std::size_t l = 0; l < stats_.size(); ++l) {
+    stats_[l].index = tree_sum(index_sums_[l], 0, index_sums_[l].size());
+  }
   out.mtp_mean = share(sums.mtp, counts.mtp_targets);
   const TraceSpan span("measure");
   out.grads = measure(tree_.gradients(), optimizer_.slices());
@@ -91,8 +102,9 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const LossConfig& l
   if (!out.finished || !out.grads.finite || !std::isfinite(out.loss)) return out;
   const TraceSpan span("optimizer");
   optimizer_.step(model_.store().values(), tree_.gradients(), step, static_cast<float>(lr),
-                  static_cast<float>(clip_scale(out.grads.norm, options_.clip)));
-  update_router_biases();
+                  static_cast<float>(clip_scale(out.grads.norm, options_.clip)),
+                  loss.indexer == IndexerStage::kWarmup);
+  if (loss.indexer != IndexerStage::kWarmup) update_router_biases();
   out.updated = true;
   return out;
 }

@@ -12,26 +12,28 @@ namespace shoal {
 
 // Weights of the loss's parts; means are over all targets, MTP targets and sequences of the step.
 struct LossConfig {
-  double mtp = 0.3, balance = 1e-4;
+  double mtp = 0.3, balance = 1e-4, index_kl = 1.0;
+  IndexerStage indexer = IndexerStage::kSparse;
   bool cross_entropy_alone = false;  // for parity cases' grad_ce
 };
 
 // Sums over a step (or an evaluation), before weights.
 struct LossSums {
-  double ce = 0, mtp = 0, balance = 0;
+  double ce = 0, mtp = 0, balance = 0, index_kl = 0;
   friend LossSums operator+(const LossSums& a, const LossSums& b) {
-    return {a.ce + b.ce, a.mtp + b.mtp, a.balance + b.balance};
+    return {a.ce + b.ce, a.mtp + b.mtp, a.balance + b.balance, a.index_kl + b.index_kl};
   }
 };
 
 struct StepCounts {
+  std::int64_t rows = 0;  // without padding; each has a target unless a task counts answers alone
   std::int64_t targets = 0, mtp_targets = 0, sequences = 0;
 };
 StepCounts count(std::span<const Batch> batches);
 
 struct StepOutcome {
-  bool finished = false;                // false: given up between micro-batches, nothing changed
-  double ce = 0, mtp = 0, balance = 0;  // weighted: they add up to loss
+  bool finished = false;  // false: given up between micro-batches, nothing changed
+  double ce = 0, mtp = 0, balance = 0, index_kl = 0;  // weighted: they add up to loss
   double loss = 0;
   double mtp_mean = 0;  // without its weight
   GradHealth grads;
@@ -74,7 +76,8 @@ class StepRunner {
   Optimizer optimizer_;
   GradientTree tree_;
   ModelStats stats_;
-  std::vector<LossSums> sums_;
+  std::vector<LossSums> sums_;                      // of each micro-batch
+  std::vector<std::vector<IndexSums>> index_sums_;  // of each block and micro-batch
 };
 
 }  // namespace shoal

@@ -245,7 +245,7 @@ bool Trainer::is_finished() const {
 
 LossConfig Trainer::loss_config() const {
   return {in_decay(schedule_, position_.step + 1) ? config_.loss.mtp_late : config_.loss.mtp,
-          config_.loss.balance, false};
+          config_.loss.balance, config_.loss.index_kl, config_.indexer.at(position_.step), false};
 }
 
 void Trainer::event(const std::string& name, Json fields) {
@@ -328,6 +328,7 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
   record.ce = out.ce;
   record.mtp = out.mtp;
   record.balance = out.balance;
+  record.index_kl = out.index_kl;
   record.lr = learning_rate(schedule_, position_.step);
   record.grad_norm = out.grads.norm;
   const std::vector<const Block*> blocks = model_.all_blocks();
@@ -351,7 +352,7 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
 void Trainer::write_layers() {
   const std::vector<const Block*> blocks = model_.all_blocks();
   for (std::size_t l = 0; l < blocks.size(); ++l) {
-    const MoeStats& stats = runner_->stats()[l];
+    const BlockStats& stats = runner_->stats()[l];
     LayerRecord record;
     record.step = position_.step;
     record.layer =

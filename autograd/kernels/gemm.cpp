@@ -78,6 +78,7 @@ void check(const Gemm& g) {
   CHECK(g.a_rows == nullptr || g.a_k == 1, "gemm: gathered rows of A need contiguous terms");
   CHECK(g.a_ks == nullptr || g.a_row == 1, "gemm: gathered terms of A need contiguous rows");
   CHECK(g.b_ks == nullptr || g.b_n == 1, "gemm: gathered terms of B need contiguous columns");
+  CHECK(g.b_ns == nullptr || g.b_k == 1, "gemm: gathered columns of B need contiguous terms");
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ struct Gemm {
   const float* b = nullptr;  // B[k,n] = b[row(k) * b_k + n * b_n]
   std::int64_t b_k = 0, b_n = 1;
   const std::int32_t* b_ks = nullptr;  // row(k) = b_ks[k]; needs b_n == 1; null: k
+  const std::int32_t* b_ns = nullptr;  // instead of n, b_ns[n]; needs b_k == 1; null: n
 
   float* c = nullptr;  // C[m,n] = c[m * c_row + n]
   std::int64_t c_row = 0;

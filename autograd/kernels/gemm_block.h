@@ -31,10 +31,10 @@ inline __attribute__((always_inline)) V multiply_add(V sum, float x, V b) {
 
 Index smaller(Index a, Index b) { return a < b ? a : b; }
 
-// An 8 x 8 transpose: rows of `from` (stride ld) become columns of `to` (stride ld_to).
-inline void transpose_8x8(const float* from, Index ld, float* to, Index ld_to) {
+// An 8 x 8 transpose: what lies at from[i] + k becomes column i of `to` (stride ld_to).
+inline void transpose_8x8(const float* const* from, Index k, float* to, Index ld_to) {
   V8 r[8];
-  for (int i = 0; i < 8; ++i) r[i] = load<V8>(from + i * ld);
+  for (int i = 0; i < 8; ++i) r[i] = load<V8>(from[i] + k);
   V8 s[8];
   for (int i = 0; i < 8; i += 2) {
     s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
@@ -59,7 +59,7 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
   const Index K = k1 - k0;
   for (Index n = n0; n < n1; n += W, to += W * K) {
     const Index cols = smaller(W, n1 - n);
-    if (g.b_n == 1) {
+    if (g.b_n == 1 && g.b_ns == nullptr) {
       for (Index k = 0; k < K; ++k) {
         const Index row = g.b_ks != nullptr ? g.b_ks[k0 + k] : k0 + k;
         const float* from = g.b + row * g.b_k + n;
@@ -82,15 +82,17 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
         }
         continue;
       }
-      const float* from = g.b + (n + j) * g.b_n + k0;
+      const float* from[8];
+      const Index present = smaller(8, cols - j);
+      for (Index i = 0; i < present; ++i) {
+        from[i] = g.b + (g.b_ns != nullptr ? g.b_ns[n + j + i] : n + j + i) * g.b_n + k0;
+      }
       Index k = 0;
-      if (j + 8 <= cols) {
-        for (; k + 8 <= K; k += 8) transpose_8x8(from + k, g.b_n, to + k * W + j, W);
+      if (present == 8) {
+        for (; k + 8 <= K; k += 8) transpose_8x8(from, k, to + k * W + j, W);
       }
       for (; k < K; ++k) {
-        for (Index i = 0; i < 8; ++i) {
-          to[k * W + j + i] = j + i < cols ? from[i * g.b_n + k] : 0.0F;
-        }
+        for (Index i = 0; i < 8; ++i) to[k * W + j + i] = i < present ? from[i][k] : 0.0F;
       }
     }
   }

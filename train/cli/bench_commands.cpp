@@ -45,7 +45,7 @@ int bench_step_command(const BenchArguments& args) {
   model.initialise(config.run.seed, {});
   const ModelFlops flops = count_flops(config.model);
   std::vector<Batch> batches(static_cast<std::size_t>(micro_batches));
-  std::vector<double> seconds, faults, losses, norms, ce, mtp, balance;
+  std::vector<double> seconds, faults, losses, norms, ce, mtp, balance, index_kl;
   double step_work = 0.0;
   for (std::int64_t step = 1; step <= args.warmup + args.steps; ++step) {
     for (std::size_t i = 0; i < batches.size(); ++i) {
@@ -54,8 +54,10 @@ int bench_step_command(const BenchArguments& args) {
     }
     const long faults_before = page_faults();
     const auto begin = std::chrono::steady_clock::now();
-    const StepOutcome out = runner.step(batches, {config.loss.mtp, config.loss.balance, false},
-                                        step, config.optim.lr * 1e-3);
+    const StepOutcome out = runner.step(
+        batches,
+        {config.loss.mtp, config.loss.balance, config.loss.index_kl, config.indexer.at(step)}, step,
+        config.optim.lr * 1e-3);
     const double time =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!out.updated) reject(Failure::kNumbers, "bench: step ", step, " is not finite");
@@ -67,6 +69,7 @@ int bench_step_command(const BenchArguments& args) {
     ce.push_back(out.ce);
     mtp.push_back(out.mtp);
     balance.push_back(out.balance);
+    index_kl.push_back(out.index_kl);
     step_work = 0.0;
     for (const Batch& batch : batches) step_work += step_flops(config.model, flops, batch);
   }
@@ -80,7 +83,7 @@ int bench_step_command(const BenchArguments& args) {
   json["ce"] = median(ce);
   json["mtp"] = median(mtp);
   json["balance"] = median(balance);
-  json["index_kl"] = 0.0;
+  json["index_kl"] = median(index_kl);
   json["lr"] = config.optim.lr * 1e-3;
   json["grad_norm"] = median(norms);
   json["step_seconds"] = time;

@@ -20,7 +20,6 @@ int config_show_command(const ConfigArguments& args) {
   }
   nlohmann::ordered_json json;
   for (const Key& key : schema()) {
-    if (key.config_json_only) continue;
     std::string pointer = "/" + key.path;
     for (char& c : pointer) c = c == '.' ? '/' : c;
     json[nlohmann::ordered_json::json_pointer(pointer)] =

@@ -36,7 +36,7 @@ struct Names<AttentionKind> {
   static constexpr AttentionKind kAll[] = {AttentionKind::kSliding,
                                            AttentionKind::kCompressedSparse,
                                            AttentionKind::kHeavilyCompressed, AttentionKind::kFull};
-  static bool works(AttentionKind kind) { return is_available(kind); }
+  static bool works(AttentionKind) { return true; }
 };
 template <>
 struct Names<FeedForwardKind> {
@@ -55,6 +55,12 @@ struct Names<RouterScore> {
   static constexpr RouterScore kAll[] = {RouterScore::kSqrtSoftplus, RouterScore::kSigmoid,
                                          RouterScore::kSoftmax};
   static bool works(RouterScore) { return true; }
+};
+template <>
+struct Names<IndexerStage> {
+  static constexpr IndexerStage kAll[] = {IndexerStage::kDense, IndexerStage::kWarmup,
+                                          IndexerStage::kSparse};
+  static bool works(IndexerStage) { return true; }
 };
 template <>
 struct Names<Recompute> {
@@ -216,11 +222,6 @@ inline Key texts(std::string path, std::vector<std::string>& (*at)(RunConfig&), 
 
 inline Key harmless(Key key) {
   key.changes_numbers = false;
-  return key;
-}
-
-inline Key json_only(Key key) {
-  key.config_json_only = true;
   return key;
 }
 

@@ -35,9 +35,9 @@ class KeyReader {
     for (std::size_t i = 0; i < map.keys.size(); ++i) {
       const std::string path = prefix + map.keys[i].text;
       const Key* key = find_key(path);
-      if (key != nullptr && (!key->config_json_only || unknown_ != nullptr)) {
+      if (key != nullptr) {
         read_value(*key, map.items[i]);
-      } else if (is_section(path) && has_visible_keys(path)) {
+      } else if (is_section(path)) {
         read_section(map.items[i], path);
       } else {
         refuse(map.keys[i], section, path);
@@ -46,10 +46,6 @@ class KeyReader {
   }
 
  private:
-  bool has_visible_keys(const std::string& path) const {
-    return unknown_ != nullptr || !names_inside(path).empty();
-  }
-
   void read_value(const Key& key, const Node& node) {
     if (problems_.touches(key.path)) return;  // an anchor, say: one problem is enough
     origins_[key.path] = node.place;
@@ -74,10 +70,6 @@ class KeyReader {
 
   std::string explain_unknown(const std::string& name, const std::string& section,
                               const std::string& path) {
-    const Key* known = find_key(path);
-    if ((known != nullptr && known->config_json_only) || is_section(path)) {
-      return "belongs to layers that are not available yet; remove it";
-    }
     if (path == "extends" || name == "extends") {
       return "belongs at the top of a file; move it there";
     }
@@ -87,7 +79,7 @@ class KeyReader {
       return "unknown key; did you mean '" + *meant + "'?";
     }
     for (const Key& key : schema()) {
-      if (key.name() == name && !key.config_json_only) {
+      if (key.name() == name) {
         return "unknown key; did you mean '" + key.path + "'?";
       }
     }
@@ -146,7 +138,7 @@ Node* make(Node& root, const std::vector<std::string>& path, const Place& place)
 
 void resolve_aliases(Node& root, Problems& problems) {
   for (const Key& key : schema()) {
-    if (key.alias.empty() || key.config_json_only) continue;
+    if (key.alias.empty()) continue;
     auto taken = take(root, split(key.alias));
     if (!taken) continue;
     Node* target = make(root, split(key.path), taken->first.place);

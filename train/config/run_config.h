@@ -22,6 +22,14 @@ enum class Recompute { kNone, kBlock };
 enum class MatrixOptimizer { kMuon, kAdamw };
 enum class BadNumbers { kStop, kSkip };
 
+// From this step on (0-based: the number of updates done before it) the indexers are in this stage.
+struct IndexerSpec {
+  IndexerStage stage = IndexerStage::kSparse;
+  std::int64_t from_step = 0;
+
+  bool operator==(const IndexerSpec&) const = default;
+};
+
 struct RunConfig {
   struct Run {
     std::string name = "run";
@@ -62,9 +70,23 @@ struct RunConfig {
   struct Loss {
     double mtp = 0.3, mtp_late = 0.1;  // late: from the start of learning-rate decay
     double balance = 1e-4;
+    double index_kl = 1.0;
 
     bool operator==(const Loss&) const = default;
   } loss;
+
+  struct Indexer {
+    std::vector<IndexerSpec> stages{{}};  // rising from_step; the first begins at 0
+
+    bool operator==(const Indexer&) const = default;
+    IndexerStage at(std::int64_t step) const {  // while `step` updates are done
+      IndexerStage stage = stages.front().stage;
+      for (const IndexerSpec& s : stages) {
+        if (s.from_step <= step) stage = s.stage;
+      }
+      return stage;
+    }
+  } indexer;
 
   struct Optim {
     double lr = 1e-3, end_lr = 1e-4;

@@ -137,7 +137,71 @@ std::vector<Key> loss_keys() {
              "the same, from the start of the rate's decay"),
       number("loss.balance", SHOAL_FIELD(loss.balance), kNotNegative, "",
              "weight of the experts' sequence balance"),
+      number("loss.index_kl", SHOAL_FIELD(loss.index_kl), kNotNegative, "",
+             "weight of the indexers' own loss, which moves only them; 0: they do not learn"),
   };
+}
+
+// One stage for the whole run, or a list of {stage, from_step}.
+Key indexer_key() {
+  static const char* const kPath = "indexer.stage";
+  Key key{.path = kPath,
+          .form = Form::kStages,
+          .choices = names_of_all<IndexerStage>(),
+          .help =
+              "CSA layers look at all entries (dense), at all while the indexers alone learn "
+              "(warmup), or at those that the indexers choose (sparse); or a list of {stage, "
+              "from_step}"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (node.kind != Node::Kind::kList) {
+      if (const auto stage = read_enum<IndexerStage>(node, kPath, problems)) {
+        c.indexer.stages = {{*stage, 0}};
+      }
+      return;
+    }
+    std::vector<IndexerSpec> stages;
+    for (const Node& item : node.items) {
+      const Node* stage = item.find("stage");
+      const Node* from = item.find("from_step");
+      for (const Node::Key& given : item.keys) {
+        if (given.text == "stage" || given.text == "from_step") continue;
+        problems.add(given.place, kPath,
+                     concat("unknown key '", excerpt(given.text), "'; use stage and from_step"));
+      }
+      if (stage == nullptr || (from == nullptr && !stages.empty())) {
+        problems.add(item.place, kPath,
+                     "an entry needs stage and from_step, such as {stage: sparse, from_step: 100}");
+        return;
+      }
+      const auto value = read_enum<IndexerStage>(*stage, kPath, problems);
+      const auto step = from == nullptr ? 0 : read_integer(*from, kPath, kSizeOrZero, problems);
+      if (!value || !step) return;
+      if (*step != 0 && stages.empty()) {
+        problems.add(from->place, kPath, "the first stage begins at step 0");
+        return;
+      }
+      if (!stages.empty() && *step <= stages.back().from_step) {
+        problems.add(from->place, kPath, "stages need rising from_step");
+        return;
+      }
+      stages.push_back({*value, *step});
+    }
+    if (stages.empty()) {
+      problems.add(node.place, kPath, "an empty list; name a stage");
+      return;
+    }
+    c.indexer.stages = std::move(stages);
+  };
+  key.value = [](const RunConfig& c) -> nlohmann::json {
+    const auto& stages = c.indexer.stages;
+    if (stages.size() == 1) return name_of(stages.front().stage);
+    nlohmann::json list = nlohmann::json::array();
+    for (const IndexerSpec& s : stages) {
+      list.push_back({{"stage", name_of(s.stage)}, {"from_step", s.from_step}});
+    }
+    return list;
+  };
+  return key;
 }
 
 std::vector<Key> optim_keys() {
@@ -192,7 +256,7 @@ const std::vector<Key>& schema() {
   static const std::vector<Key> kKeys = [] {
     std::vector<Key> all;
     for (const auto& section : {run_keys(), model_keys(), data_keys(), train_keys(), loss_keys(),
-                                optim_keys(), other_keys()}) {
+                                std::vector<Key>{indexer_key()}, optim_keys(), other_keys()}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;
@@ -224,7 +288,6 @@ std::vector<std::string> names_inside(const std::string& section) {
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   };
   for (const Key& key : schema()) {
-    if (key.config_json_only) continue;
     add(key.path);
     if (!key.alias.empty()) add(key.alias);
   }

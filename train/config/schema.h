@@ -22,6 +22,7 @@ enum class Form {
   kTexts,       // a list of text
   kCorpora,     // a list of paths or {path, weight}
   kValidation,  // a share of the documents, or kCorpora
+  kStages,      // one of `choices`, or a list of {stage, from_step}
 };
 
 // One key of the configuration. The table of all keys is the only place that knows them: reading,
@@ -36,8 +37,6 @@ struct Key {
   std::string alias{};                 // another path that means the same, or ""
   // Another value trains other numbers, so a run cannot go on with it.
   bool changes_numbers = true;
-  // Only read from and written to a config.json: no layer that exists today would heed it.
-  bool config_json_only = false;
 
   // Stores the node's value, or says what is wrong with it.
   std::function<void(const Node&, RunConfig&, Problems&)> read{};
@@ -57,7 +56,7 @@ const Key* find_key(const std::string& path);
 // True where `path` is a map around keys: "optim", "model.init".
 bool is_section(const std::string& path);
 
-// What may stand directly inside a section ("" for the top), keys and maps, without config.json's.
+// What may stand directly inside a section ("" for the top), keys and maps.
 std::vector<std::string> names_inside(const std::string& section);
 
 }  // namespace shoal

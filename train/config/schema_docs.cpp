@@ -24,6 +24,7 @@ constexpr SectionHelp kSections[] = {
     {"data", "What to learn from."},
     {"train", "How long, in which portions; at least one of steps, tokens and minutes."},
     {"loss", "Weights of the parts that are added to the cross-entropy."},
+    {"indexer", "The lightning indexers of CSA layers."},
     {"optim", "Optimizer and learning rate."},
     {"stability", "What keeps a run healthy."},
     {"checkpoint", "What is saved."},
@@ -67,6 +68,8 @@ std::string type_text(const Key& key) {
       return "list of paths or {path, weight}, or one {task, ...}";
     case Form::kValidation:
       return "number " + key.range.text() + ", or a list like data.train";
+    case Form::kStages:
+      return joined(key.choices, " or ") + ", or a list of {stage, from_step}";
   }
   check_failed(__FILE__, __LINE__, "a known Form");
 }
@@ -134,6 +137,17 @@ ordered_json value_schema(const Key& key) {
       return json;
     case Form::kCorpora:
       return corpora_schema();
+    case Form::kStages: {
+      ordered_json entry = {{"type", "object"},
+                            {"properties",
+                             {{"stage", {{"enum", key.choices}}},
+                              {"from_step", {{"type", "integer"}, {"minimum", 0}}}}},
+                            {"required", {"stage"}},
+                            {"additionalProperties", false}};
+      json["anyOf"] = ordered_json::array(
+          {{{"enum", key.choices}}, {{"type", "array"}, {"items", entry}, {"minItems", 1}}});
+      return json;
+    }
     case Form::kValidation: {
       ordered_json share = {{"type", "number"}};
       add_limits(key.range, share);
@@ -168,7 +182,7 @@ std::string schema_table() {
   for (const SectionHelp& section : kSections) {
     out << section.name << ": " << section.help << '\n';
     for (const Key& key : schema()) {
-      if (key.section() != section.name || key.config_json_only) continue;
+      if (key.section() != section.name) continue;
       out << "  " << key.path << " = " << default_text(key) << '\n'
           << "      " << type_text(key) << '\n'
           << "      " << key.help << '\n';
@@ -191,7 +205,6 @@ nlohmann::ordered_json schema_json() {
       {"minLength", 1},
       {"description", "a file to read first, relative to this one's folder; maps merge"}};
   for (const Key& key : schema()) {
-    if (key.config_json_only) continue;
     ordered_json value = value_schema(key);
     const nlohmann::json standard = key.value(RunConfig());
     const bool derived = standard.is_array() || standard == nlohmann::json("");
@@ -225,7 +238,7 @@ std::string schema_markdown() {
     out << "\n## " << section.name << "\n\n" << section.help << "\n\n";
     out << "| key | default | value | meaning |\n|---|---|---|---|\n";
     for (const Key& key : schema()) {
-      if (key.section() != section.name || key.config_json_only) continue;
+      if (key.section() != section.name) continue;
       out << "| `" << key.path << "`" << (key.changes_numbers ? "" : " ●") << " | `"
           << default_text(key) << "` | " << type_text(key) << " | " << key.help
           << (key.alias.empty() ? "" : "; also as `" + key.alias + "`") << " |\n";

@@ -67,22 +67,21 @@ std::vector<Key> attention_keys() {
     for (Key& key : more) keys.push_back(std::move(key));
   };
   append(rope_keys("main", "model.rope_theta", SHOAL_FIELD(model.rope_main)));
-  std::vector<Key> unused =
+  std::vector<Key> compressed =
       rope_keys("compress", "model.compress_rope_theta", SHOAL_FIELD(model.rope_compress));
-  unused.push_back(integer("model.compress_rates.compressed_sparse_attention",
-                           SHOAL_FIELD(model.compress_rate_csa), kSize, "tokens",
-                           "one compressed entry stands for"));
-  unused.push_back(integer("model.compress_rates.heavily_compressed_attention",
-                           SHOAL_FIELD(model.compress_rate_hca), kSize, "tokens",
-                           "one heavily compressed entry stands for"));
-  unused.push_back(integer("model.index_n_heads", SHOAL_FIELD(model.index_n_heads), kSize, "",
-                           "heads of the lightning indexer"));
-  unused.push_back(integer("model.index_head_dim", SHOAL_FIELD(model.index_head_dim), kSize, "",
-                           "width of an indexer head"));
-  unused.push_back(integer("model.index_topk", SHOAL_FIELD(model.index_topk), kSize, "entries",
-                           "that the indexer chooses for a query"));
-  for (Key& key : unused) key = json_only(std::move(key));
-  append(std::move(unused));
+  compressed.push_back(integer("model.compress_rates.compressed_sparse_attention",
+                               SHOAL_FIELD(model.compress_rate_csa), kSize, "tokens",
+                               "one compressed entry stands for"));
+  compressed.push_back(integer("model.compress_rates.heavily_compressed_attention",
+                               SHOAL_FIELD(model.compress_rate_hca), kSize, "tokens",
+                               "one heavily compressed entry stands for"));
+  compressed.push_back(integer("model.index_n_heads", SHOAL_FIELD(model.index_n_heads), kSize, "",
+                               "heads of the lightning indexer"));
+  compressed.push_back(integer("model.index_head_dim", SHOAL_FIELD(model.index_head_dim), kSize, "",
+                               "width of an indexer head"));
+  compressed.push_back(integer("model.index_topk", SHOAL_FIELD(model.index_topk), kSize, "entries",
+                               "that the indexer chooses for a query"));
+  append(std::move(compressed));
   return keys;
 }
 
@@ -99,7 +98,9 @@ std::vector<Key> model_keys() {
               {.low = 0, .high = static_cast<double>(kMaxLayers)}, "",
               "0: the length of layer_types"),
       choices("model.layer_types", SHOAL_FIELD(model.layer_types),
-              "attention of each layer; by default sliding_attention in num_hidden_layers layers"),
+              "attention of each layer: a window, compressed entries that an indexer chooses from "
+              "(CSA), all heavily compressed entries (HCA), each beside the window, or everything; "
+              "by default sliding_attention in num_hidden_layers layers"),
       choices("model.mlp_layer_types", SHOAL_FIELD(model.mlp_layer_types),
               "feed-forward of each layer: learned routing, a fixed hash of the token, or no "
               "experts; by default moe"),

@@ -31,7 +31,6 @@ std::string write_yaml(const RunConfig& config, const CommentOf& comment_of) {
   std::ostringstream out;
   std::string open;  // the section of the line before
   for (const Key& key : schema()) {
-    if (key.config_json_only) continue;
     std::string section;
     std::size_t depth = 0;
     for (std::size_t dot = key.path.find('.'); dot != std::string::npos;

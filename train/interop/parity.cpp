@@ -1,5 +1,6 @@
 #include "train/interop/parity.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "train/config/model_json.h"
@@ -24,7 +25,24 @@ Batch batch_of(const std::int64_t* tokens, std::int64_t B, std::int64_t T) {
 }
 
 LossParts parts_of(const StepOutcome& out) {
-  return {out.loss, out.ce, out.mtp_mean, out.balance, 0.0};
+  return {out.loss, out.ce, out.mtp_mean, out.balance, out.index_kl};
+}
+
+// What a layer's rows looked at, [N, width] entries of their own sequence, -1 for none.
+std::vector<std::int64_t> chosen_of(const Model::Activations& got, std::size_t layer,
+                                    const Batch& batch, std::int64_t width) {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(batch.rows() * width), -1);
+  const Tensor& chosen = got.chosen[layer];
+  for (std::int64_t n = 0; n < batch.rows(); ++n) {
+    const std::int64_t begin = got.sparse.begin.as<std::int32_t>()[n];
+    const std::int64_t visible = got.sparse.count.as<std::int32_t>()[n];
+    const std::int64_t slots = chosen ? std::min(chosen.shape.cols(), visible) : visible;
+    for (std::int64_t i = 0; i < std::min(slots, width); ++i) {
+      all[static_cast<std::size_t>(n * width + i)] =
+          chosen ? chosen.as<std::int32_t>()[n * chosen.shape.cols() + i] - begin : i;
+    }
+  }
+  return all;
 }
 
 std::span<const float> values_of(const Tensor& t) {
@@ -39,7 +57,9 @@ class Runner {
     load_weights(model_, want.model);
     runner_ = std::make_unique<StepRunner>(model_, tape_, options);
   }
-  LossConfig loss() const { return {want_.mtp_weight, want_.balance_weight, false}; }
+  LossConfig loss() const {
+    return {want_.mtp_weight, want_.balance_weight, want_.index_kl_weight};
+  }
 
   void compare_forward(ParityComparison& to, const Batch& batch) {
     const Model::Activations got = model_.activations(tape_, batch, want_.mtp_logits.has_value());
@@ -47,6 +67,9 @@ class Runner {
     if (want_.mtp_logits && got.mtp_logits) to.mtp_logits(values_of(got.mtp_logits));
     for (std::size_t l = 0; l < want_.streams.size() && l < got.streams.size(); ++l) {
       to.streams(static_cast<int>(l), values_of(got.streams[l]));
+    }
+    for (const auto& [layer, wanted] : want_.topk) {
+      to.topk(layer, chosen_of(got, static_cast<std::size_t>(layer), batch, wanted.shape[2]));
     }
     tape_.end_microbatch();
   }

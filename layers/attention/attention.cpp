@@ -1,0 +1,114 @@
+#include "layers/attention/attention.h"
+
+#include "autograd/ops/head_norm_rope.h"
+#include "autograd/ops/linear.h"
+#include "autograd/ops/rms_norm.h"
+#include "layers/norm.h"
+
+namespace shoal {
+namespace {
+
+// The same numbers, to which no gradient flows.
+Tensor detached(Tensor x) {
+  x.id = kConstant;
+  return x;
+}
+
+}  // namespace
+
+AttentionLayer::AttentionLayer(ParamStore& store, const std::string& prefix,
+                               const ModelConfig& config, AttentionKind kind, double std)
+    : config_(config),
+      kind_(kind),
+      wq_a_(add_matrix(store, prefix + "wq_a.weight", config.q_lora_rank, config.hidden_size, std)),
+      q_norm_(add_norm(store, prefix + "q_norm.weight", config.q_lora_rank)),
+      wq_b_(add_matrix(store, prefix + "wq_b.weight", config.num_attention_heads * config.head_dim,
+                       config.q_lora_rank, std)),
+      wkv_(add_matrix(store, prefix + "wkv.weight", config.head_dim, config.hidden_size, std)),
+      kv_norm_(add_norm(store, prefix + "kv_norm.weight", config.head_dim)),
+      sink_(store.add({.name = prefix + "attn_sink",
+                       .shape = {config.num_attention_heads},
+                       .matrix = false,
+                       .decay = false,
+                       .init = Init::kZeros})),
+      wo_a_(add_matrix(store, prefix + "wo_a.weight", config.o_groups * config.o_lora_rank,
+                       config.num_attention_heads / config.o_groups * config.head_dim, std,
+                       std::vector<std::int64_t>(static_cast<std::size_t>(config.o_groups),
+                                                 config.o_lora_rank))),
+      wo_b_(add_matrix(store, prefix + "wo_b.weight", config.hidden_size,
+                       config.o_groups * config.o_lora_rank, std)) {
+  const std::int64_t rate = config.compress_rate(kind);
+  if (rate == 0) return;
+  const bool sparse = kind == AttentionKind::kCompressedSparse;
+  compressor_.emplace(store, prefix + "compressor.", config, config.head_dim, rate, sparse, std);
+  if (sparse) indexer_.emplace(store, prefix + "indexer.", config, std);
+}
+
+RopeTable AttentionLayer::rope(const RopeTables& ropes) const {
+  return compressor_ ? ropes.compress : ropes.main;
+}
+
+Tensor AttentionLayer::latent(Tape& tape, Tensor x_NC) const {
+  return rms_norm(tape, linear(tape, x_NC, wq_a_.value), q_norm_.value,
+                  static_cast<float>(config_.rms_norm_eps));
+}
+
+Tensor AttentionLayer::queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope) const {
+  return head_norm_rope(tape, linear(tape, latent, wq_b_.value), {}, config_.head_dim, rope,
+                        position, static_cast<float>(config_.rms_norm_eps));
+}
+
+Tensor AttentionLayer::raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTable rope) const {
+  return head_norm_rope(tape, linear(tape, x_NC, wkv_.value), kv_norm_.value, config_.head_dim,
+                        rope, position, static_cast<float>(config_.rms_norm_eps));
+}
+
+Attended AttentionLayer::attend(Tape& tape, Tensor q, Tensor kv, Tensor first, Tensor position,
+                                RopeTable rope, const Entries& entries) const {
+  const std::int64_t window =
+      kind_ == AttentionKind::kFull ? kv.shape.rows() : config_.sliding_window;
+  return attention(tape, q, kv, sink_.value, first, position, rope, window, entries);
+}
+
+Tensor AttentionLayer::output(Tape& tape, Tensor o) const {
+  return linear(tape, grouped_linear(tape, o, wo_a_.value, config_.o_groups), wo_b_.value);
+}
+
+AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const BatchTensors& batch,
+                                               const RopeTables& ropes,
+                                               const IndexerMode& mode) const {
+  const RopeTable rope = this->rope(ropes);
+  const Tensor u = latent(tape, x_NC);
+  const Tensor q = queries(tape, u, batch.position, rope);
+  const Tensor kv = raw_keys(tape, x_NC, batch.position, rope);
+  if (!compressor_) {
+    return {output(tape, attend(tape, q, kv, batch.first, batch.position, rope, {}).o), {}, {}};
+  }
+  const EntryLayout& layout = batch.entries_of(kind_);
+  Entries entries{compressor_->pool(tape, compressor_->project(tape, x_NC), layout.rows, rope),
+                  layout.begin,
+                  layout.count,
+                  {}};
+  // Where everybody may look at all entries, choosing changes nothing.
+  const bool chooses =
+      indexer_ && mode.stage == IndexerStage::kSparse && layout.most_visible > config_.index_topk;
+  IndexScores scores;
+  if (chooses || learns(mode)) {
+    const Tensor x = detached(x_NC);
+    const Compressor& keys = indexer_->compressor();
+    scores = {indexer_->queries(tape, detached(u), batch.position, rope),
+              keys.pool(tape, keys.project(tape, x), layout.rows, rope), indexer_->weights(tape, x),
+              layout.begin, layout.count};
+    if (chooses) entries.chosen = choose_entries(tape, scores, config_.index_topk);
+  }
+  const Attended attended = attend(tape, q, kv, batch.first, batch.position, rope, entries);
+  Result result{output(tape, attended.o), entries.chosen, {}};
+  if (learns(mode)) {
+    result.index_loss =
+        index_loss(tape, scores, {detached(q), detached(entries.value), attended.lse},
+                   entries.chosen, batch.valid);
+  }
+  return result;
+}
+
+}  // namespace shoal

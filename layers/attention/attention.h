@@ -1,0 +1,60 @@
+#pragma once
+#include <optional>
+
+#include "autograd/ops/attention.h"
+#include "layers/attention/indexer.h"
+
+namespace shoal {
+
+// The rotary angles of a model's two kinds of layers (spec 2.3).
+struct RopeTables {
+  RopeTable main, compress;
+};
+
+// What a step asks of the indexers.
+struct IndexerMode {
+  IndexerStage stage = IndexerStage::kSparse;
+  bool learns = false;  // compute the KL loss, where the stage has one
+};
+
+// An attention sublayer of any kind (spec 2): x [N, C] -> [N, C].
+class AttentionLayer {
+ public:
+  // prefix: "layers.3.attn."
+  AttentionLayer(ParamStore& store, const std::string& prefix, const ModelConfig& config,
+                 AttentionKind kind, double std);
+
+  struct Result {
+    Tensor y;
+    Tensor chosen;         // [N, k] i32; null: every row looks at all that it may see
+    IndexLoss index_loss;  // null tensors where there is none
+  };
+  Result forward(Tape& tape, Tensor x_NC, const BatchTensors& batch, const RopeTables& ropes,
+                 const IndexerMode& mode) const;
+
+  // The steps of forward(), for decoding from a cache.
+  Tensor latent(Tape& tape, Tensor x_NC) const;  // u of spec 2.1
+  Tensor queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope) const;
+  Tensor raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTable rope) const;
+  Attended attend(Tape& tape, Tensor q, Tensor kv, Tensor first, Tensor position, RopeTable rope,
+                  const Entries& entries) const;
+  Tensor output(Tape& tape, Tensor o) const;
+  RopeTable rope(const RopeTables& ropes) const;
+  // Does forward() compute an index loss?
+  bool learns(const IndexerMode& mode) const {
+    return indexer_ && mode.stage != IndexerStage::kDense && mode.learns;
+  }
+  const Compressor* compressor() const { return compressor_ ? &*compressor_ : nullptr; }
+  const Indexer* indexer() const { return indexer_ ? &*indexer_ : nullptr; }
+
+  AttentionKind kind() const { return kind_; }
+
+ private:
+  const ModelConfig& config_;
+  AttentionKind kind_;
+  ModelParam &wq_a_, &q_norm_, &wq_b_, &wkv_, &kv_norm_, &sink_, &wo_a_, &wo_b_;
+  std::optional<Compressor> compressor_;
+  std::optional<Indexer> indexer_;
+};
+
+}  // namespace shoal

@@ -1,0 +1,44 @@
+#include "layers/attention/compressor.h"
+
+#include "autograd/ops/linear.h"
+#include "layers/norm.h"
+
+namespace shoal {
+namespace {
+
+// wkv and wgate lie together, so that one product serves both; each half of them is a matrix of its
+// own to Muon.
+ModelParam& add_projection(ParamStore& store, const std::string& prefix, std::int64_t C,
+                           std::int64_t width, std::int64_t halves, double std) {
+  const std::int64_t rows = halves * width;
+  const std::vector<std::int64_t> blocks(static_cast<std::size_t>(halves), width);
+  return store.add({.name = prefix + "projection",
+                    .shape = {2 * rows, C},
+                    .std = std,
+                    .pieces = {{prefix + "wkv.weight", 0, {rows, C}, blocks},
+                               {prefix + "wgate.weight", rows * C, {rows, C}, blocks}}});
+}
+
+}  // namespace
+
+Compressor::Compressor(ParamStore& store, const std::string& prefix, const ModelConfig& config,
+                       std::int64_t width, std::int64_t rate, bool overlap, double std)
+    : overlap_(overlap),
+      eps_(static_cast<float>(config.rms_norm_eps)),
+      projection_(add_projection(store, prefix, config.hidden_size, width, overlap ? 2 : 1, std)),
+      ape_(store.add({.name = prefix + "ape",
+                      .shape = {rate, (overlap ? 2 : 1) * width},
+                      .matrix = false,
+                      .decay = false,
+                      .init = Init::kZeros})),
+      norm_(add_norm(store, prefix + "norm.weight", width)) {}
+
+Tensor Compressor::project(Tape& tape, Tensor x_NC) const {
+  return linear(tape, x_NC, projection_.value);
+}
+
+Tensor Compressor::pool(Tape& tape, Tensor projected, const EntryRows& rows, RopeTable rope) const {
+  return compress(tape, projected, ape_.value, norm_.value, rows, overlap_, rope, eps_);
+}
+
+}  // namespace shoal

@@ -1,0 +1,25 @@
+#pragma once
+#include "autograd/ops/compress.h"
+#include "layers/batch_tensors.h"
+#include "layers/config.h"
+#include "layers/params.h"
+
+namespace shoal {
+
+// Turns blocks of tokens into entries of width D (spec 2.4): x [N, C] -> [M, D].
+class Compressor {
+ public:
+  // prefix: "layers.3.attn.compressor." or "layers.3.attn.indexer.compressor."
+  Compressor(ParamStore& store, const std::string& prefix, const ModelConfig& config,
+             std::int64_t width, std::int64_t rate, bool overlap, double std);
+  // Values and gates of every token [N, 2 * coff * D]; entries can be made of them block by block.
+  Tensor project(Tape& tape, Tensor x_NC) const;
+  Tensor pool(Tape& tape, Tensor projected, const EntryRows& rows, RopeTable rope) const;
+
+ private:
+  bool overlap_;
+  float eps_;
+  ModelParam &projection_, &ape_, &norm_;
+};
+
+}  // namespace shoal
