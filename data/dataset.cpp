@@ -28,17 +28,15 @@ void resize(Batch& batch, std::int64_t B, std::int64_t T, bool with_roles) {
 
 Dataset::Dataset(std::shared_ptr<const Documents> documents, const std::vector<Source>& sources,
                  const Tokenizer& tokenizer, std::int64_t T, std::uint64_t seed)
-    : text_(std::move(documents)), T_(T) {
+    : text_(std::move(documents)),
+      sources_(sources),
+      tokenizer_(tokenizer.fingerprint()),
+      seed_(seed) {
   for (std::int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
     id_bytes_.push_back(
         static_cast<std::int32_t>(tokenizer.text_bytes(static_cast<std::int32_t>(id))));
   }
-  std::vector<Sampler::Source> sampled;
-  for (const Source& source : sources) {
-    packings_.push_back(pack_documents(*text_, source.documents, T_));
-    sampled.push_back({packings_.back().sequences(), source.weight});
-    sequences_ += packings_.back().sequences();
-    targets_ += packings_.back().targets();
+  for (const Source& source : sources_) {
     documents_ += static_cast<std::int64_t>(source.documents.size());
     for (const std::int64_t d : source.documents) {
       for (const std::int32_t id : text_->document(d)) {
@@ -46,8 +44,36 @@ Dataset::Dataset(std::shared_ptr<const Documents> documents, const std::vector<S
       }
     }
   }
-  if (!sampled.empty()) sampler_.emplace(seed, std::move(sampled));
-  fingerprint_ = measure_fingerprint(tokenizer, sources);
+  pack(T);
+}
+
+void Dataset::pack(std::int64_t T) {
+  T_ = T;
+  packings_.clear();
+  sequences_ = targets_ = 0;
+  std::vector<Sampler::Source> sampled;
+  for (const Source& source : sources_) {
+    packings_.push_back(pack_documents(*text_, source.documents, T_));
+    sampled.push_back({packings_.back().sequences(), source.weight});
+    sequences_ += packings_.back().sequences();
+    targets_ += packings_.back().targets();
+  }
+  if (!sampled.empty()) sampler_.emplace(seed_, std::move(sampled));
+  fingerprint_ = measure_fingerprint();
+}
+
+Dataset Dataset::with_length(std::int64_t T) const {
+  if (episodes_) {
+    Dataset other = *this;
+    other.episodes_ = episodes_->with_length(T);
+    other.T_ = T;
+    other.targets_ = other.sequences_ * T;
+    other.fingerprint_ = other.measure_task_fingerprint();
+    return other;
+  }
+  Dataset other = *this;
+  other.pack(T);
+  return other;
 }
 
 Dataset::Dataset(const TaskConfig& task, std::int64_t T, std::uint64_t seed, bool held_out)
@@ -169,16 +195,14 @@ std::string Dataset::measure_task_fingerprint() const {
   return hash.hex();
 }
 
-std::string Dataset::measure_fingerprint(const Tokenizer& tokenizer,
-                                         const std::vector<Source>& sources) const {
+std::string Dataset::measure_fingerprint() const {
   Sha256 hash;
   const auto add = [&hash](const auto& value) { hash.update(&value, sizeof(value)); };
-  const std::string name = tokenizer.fingerprint();
-  hash.update(name.data(), name.size());
+  hash.update(tokenizer_.data(), tokenizer_.size());
   add(T_);
   for (std::size_t s = 0; s < packings_.size(); ++s) {
     const Packing& packing = packings_[s];
-    add(sources[s].weight);
+    add(sources_[s].weight);
     add(packing.sequences());
     for (std::int64_t i = 0; i < packing.sequences(); ++i) {
       for (const Piece& piece : packing.sequence(i)) {

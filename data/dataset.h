@@ -46,6 +46,9 @@ class Dataset {
   // Training sample g is episode g; in order there are task.episodes of them.
   Dataset(const TaskConfig& task, std::int64_t T, std::uint64_t seed, bool held_out);
 
+  // The same data in sequences of another length; sample g then is another one.
+  Dataset with_length(std::int64_t T) const;
+
   // Null for documents.
   const TaskConfig* task() const { return episodes_ ? &episodes_->task() : nullptr; }
   std::int64_t sequence_length() const { return T_; }
@@ -73,12 +76,15 @@ class Dataset {
   void fill_padding(std::int64_t begin, std::int64_t end, Batch& batch) const;
   std::vector<std::int64_t> task_token_counts() const;
   std::string measure_task_fingerprint() const;
-  std::string measure_fingerprint(const Tokenizer& tokenizer,
-                                  const std::vector<Source>& sources) const;
+  void pack(std::int64_t T);
+  std::string measure_fingerprint() const;
 
   std::optional<Episodes> episodes_;  // then there is no text
   std::shared_ptr<const Documents> text_;
-  std::int64_t T_;
+  std::vector<Source> sources_;
+  std::string tokenizer_;  // its fingerprint
+  std::uint64_t seed_ = 0;
+  std::int64_t T_ = 0;
   std::vector<Packing> packings_;  // one for each source
   std::optional<Sampler> sampler_;
   std::vector<std::int32_t> id_bytes_;  // [vocabulary] bytes of text of an id

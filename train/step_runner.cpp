@@ -109,6 +109,12 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const LossConfig& l
   return out;
 }
 
+void StepRunner::set_micro_batches(std::int64_t micro_batches) {
+  tree_.set_micro_batches(micro_batches);
+  sums_.resize(static_cast<std::size_t>(micro_batches));
+  for (std::vector<IndexSums>& sums : index_sums_) sums.resize(sums_.size());
+}
+
 // b_i += gamma sign(mean load - load_i), from the loads of the whole step (spec 5.4).
 void StepRunner::update_router_biases() {
   for (std::size_t l = 0; l < blocks_.size(); ++l) {

@@ -49,7 +49,9 @@ LoadedModel load_model(const std::string& path, const std::vector<std::string>& 
 
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
-  const RunConfig& config = loaded.config;
+  const std::vector<Stage> stages = stages_of(loaded.config);
+  const RunConfig config = config_at(
+      loaded.config, stages[stage_at(stages, std::max<std::int64_t>(loaded.step - 1, 0))]);
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
   const DataSplit data = load_data(data_config(config), *tokenizer);
   for (const std::string& warning : data.warnings) spdlog::warn("{}", printable(warning));

@@ -64,10 +64,11 @@ int finish(const RunConfig& config, Trainer& trainer) {
 }
 
 int dry_run(const RunConfig& config, Trainer& trainer) {
-  const std::int64_t sequences = config.train.batch_tokens / config.data.sequence_length;
+  const std::vector<Stage> stages = stages_of(config);
+  const Stage& stage = longest(stages);
   std::string dump;
-  const MemoryEstimate m =
-      estimate_memory(trainer.model(), config, sequences / config.train.micro_batch, &dump);
+  estimate_memory(trainer.model(), config_at(config, stage), stage.micro_batches(), &dump);
+  const MemoryEstimate& m = trainer.memory();
   const ModelFlops flops = count_flops(config.model);
   std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
   const auto line = [](const char* what, const std::string& value) {
@@ -77,6 +78,11 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
   line("GFLOP per token", concat((flops.per_token + flops.mtp_per_token) / 1e9));
   line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
                                             : concat(config.train.minutes, " minutes"));
+  for (const Stage& s : stages) {
+    if (stages.size() == 1) break;
+    line("  from step", concat(s.from_step, ": ", s.micro_batches(), " micro-batches of ",
+                               s.micro_batch, " sequences of ", s.sequence_length));
+  }
   line("memory", mib(m.total()));
   line("  parameters", mib(m.parameters));
   line("  gradients", mib(m.gradients));

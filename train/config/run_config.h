@@ -30,6 +30,14 @@ struct IndexerSpec {
   bool operator==(const IndexerSpec&) const = default;
 };
 
+// From this step on (likewise) sequences and batches have other sizes; 0: as before.
+struct StageSpec {
+  std::int64_t from_step = 0;
+  std::int64_t sequence_length = 0, batch_tokens = 0, micro_batch = 0;
+
+  bool operator==(const StageSpec&) const = default;
+};
+
 struct RunConfig {
   struct Run {
     std::string name = "run";
@@ -57,6 +65,7 @@ struct RunConfig {
     double minutes = 0.0;    // 0: no such limit; at least one of the three is set
     std::int64_t batch_tokens = 8192;
     std::int64_t micro_batch = 4;     // sequences in one forward
+    std::vector<StageSpec> stages;    // rising from_step; see train/config/stages.h
     std::int64_t eval_every = 100;    // steps; 0: only at the end
     std::int64_t eval_sequences = 0;  // 0: the whole validation data
     Recompute recompute = Recompute::kNone;

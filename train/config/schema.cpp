@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "train/config/key_makers.h"
+#include "train/config/stages.h"
 #include "train/config/task_keys.h"
 
 namespace shoal {
@@ -100,6 +101,23 @@ std::vector<Key> data_keys() {
   };
 }
 
+Key batch_stages_key() {
+  Key key{
+      .path = "train.stages",
+      .form = Form::kBatchStages,
+      .help =
+          "other sizes from a step on (the number of updates done before it), such as "
+          "{from_step: 400, sequence_length: 2048, batch_tokens: 8192, micro_batch: 1}; what is "
+          "left out stays as it was"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (auto stages = read_stages(node, "train.stages", problems)) {
+      c.train.stages = std::move(*stages);
+    }
+  };
+  key.value = [](const RunConfig& c) { return stages_json(c.train.stages); };
+  return key;
+}
+
 std::vector<Key> train_keys() {
   return {
       integer("train.steps", SHOAL_FIELD(train.steps), kSizeOrZero, "steps",
@@ -112,6 +130,7 @@ std::vector<Key> train_keys() {
               "of one step; a multiple of data.sequence_length"),
       integer("train.micro_batch", SHOAL_FIELD(train.micro_batch), kSize, "sequences",
               "in one forward pass; divides the step's sequences"),
+      batch_stages_key(),
       harmless(integer("train.eval_every", SHOAL_FIELD(train.eval_every), kSizeOrZero, "steps",
                        "between validations; 0: only at the end")),
       harmless(integer("train.eval_sequences", SHOAL_FIELD(train.eval_sequences), kSizeOrZero,

@@ -68,6 +68,8 @@ std::string type_text(const Key& key) {
       return "list of paths or {path, weight}, or one {task, ...}";
     case Form::kValidation:
       return "number " + key.range.text() + ", or a list like data.train";
+    case Form::kBatchStages:
+      return "list of {from_step, sequence_length, batch_tokens, micro_batch}";
     case Form::kStages:
       return joined(key.choices, " or ") + ", or a list of {stage, from_step}";
   }
@@ -137,6 +139,20 @@ ordered_json value_schema(const Key& key) {
       return json;
     case Form::kCorpora:
       return corpora_schema();
+    case Form::kBatchStages: {
+      const ordered_json size = {{"type", "integer"}, {"minimum", 1}};
+      ordered_json entry = {{"type", "object"},
+                            {"properties",
+                             {{"from_step", {{"type", "integer"}, {"minimum", 0}}},
+                              {"sequence_length", size},
+                              {"batch_tokens", size},
+                              {"micro_batch", size}}},
+                            {"required", {"from_step"}},
+                            {"additionalProperties", false}};
+      json["type"] = "array";
+      json["items"] = std::move(entry);
+      return json;
+    }
     case Form::kStages: {
       ordered_json entry = {{"type", "object"},
                             {"properties",
