@@ -108,8 +108,7 @@ Trainer::Trainer(const RunConfig& config)
       tokenizer_(tokenizer_for(config)),
       stages_(stages_of(config)),
       data_(load_stages(config, stages_, *tokenizer_)),
-      model_(config.model),
-      flops_(count_flops(config.model)) {
+      model_(config.model) {
   for (const std::string& warning : data_.front().warnings) spdlog::warn("{}", printable(warning));
   schedule_ = {config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps,
                config_.optim.decay_share, shoal::planned_steps(config_)};
@@ -148,8 +147,8 @@ void Trainer::enter_stage(std::size_t index) {
 void Trainer::load_initial_weights() {
   const std::string& from = config_.train.init_from;
   if (from.empty()) return;
-  if (fs::exists(fs::path(from) / "model.safetensors")) {
-    load_weights(model_, SafetensorsFile::open(from + "/model.safetensors"));
+  if (ModelWeights::lie_in(from)) {
+    load_weights(model_, ModelWeights::open(from));
   } else {
     StateView view = model_view(model_);
     copy_state(read_stored(io_, from).state, view, from, "/model/");
@@ -207,7 +206,8 @@ void Trainer::resume_run() {
       earlier_seconds_ = std::strtod(seconds->second.c_str(), nullptr);
     }
     const std::string data = data_fingerprint();
-    if (report->manifest.info.data_fingerprint != data) {
+    const std::string& trained_on = report->manifest.info.data_fingerprint;  // "": imported
+    if (!trained_on.empty() && trained_on != data) {
       reject(Failure::kData, report->path,
              ": was trained on other data than data.train holds now; restore the corpus, or start "
              "from these weights with train.init_from");
@@ -242,7 +242,8 @@ void Trainer::fork_run(const std::string& from) {
   StateView view = run_view(model_, runner_->optimizer(), position_);
   const std::optional<std::int64_t> step =
       config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
-  copy_state(read_stored(io_, from, step).state, view, from);
+  const CheckpointStore::Stored stored = read_stored(io_, from, step);
+  copy_state(stored.state, view, from, part_to_load(stored.state));
   position_.step = view.step;
   position_.tokens = view.tokens;
   config_.checkpoint.step = 0;
@@ -296,7 +297,8 @@ RunEnd Trainer::run() {
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     double flops = 0.0;
-    for (const Batch& batch : batches_) flops += step_flops(config_.model, flops_, batch);
+    const IndexerMode indexer{loss_config().indexer, config_.loss.index_kl != 0.0};
+    for (const Batch& batch : batches_) flops += step_flops(config_.model, indexer, batch);
     if (!out.updated) {
       handle_bad_numbers(out);
       continue;
@@ -372,11 +374,11 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
-  if (position_.step % config_.log.every == 0) write_layers();
+  if (position_.step % config_.log.every == 0) write_layers(out);
   progress_->step(ProgressState(record, run_seconds()));
 }
 
-void Trainer::write_layers() {
+void Trainer::write_layers(const StepOutcome& out) {
   const std::vector<const Block*> blocks = model_.all_blocks();
   for (std::size_t l = 0; l < blocks.size(); ++l) {
     const BlockStats& stats = runner_->stats()[l];
@@ -392,6 +394,10 @@ void Trainer::write_layers() {
       const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());
       record.bias_low = *low;
       record.bias_high = *high;
+    }
+    if (stats.index.uniform > 0.0) {
+      record.index_kl = stats.index.kl / static_cast<double>(out.targets);
+      record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);
   }
@@ -449,13 +455,13 @@ void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
 
 void Trainer::evaluate_now() {
   evaluated_step_ = position_.step;
-  // As the step just done was trained, so that a resumed run says the same.
-  const std::size_t at = stage_at(stages_, std::max<std::int64_t>(position_.step - 1, 0));
+  const IndexerStage stage = config_.indexer.at(position_.step);
+  const std::size_t at = stage_at(stages_, position_.step);
   const Dataset& validation = data_[at].validation;
   if (validation.sequences() > 0) {
     const auto begin = Clock::now();
-    const Evaluation e =
-        evaluate(model_, tape_, validation, stages_[at].micro_batch, config_.train.eval_sequences);
+    const Evaluation e = evaluate(model_, tape_, validation, stages_[at].micro_batch,
+                                  config_.train.eval_sequences, stage);
     EvalRecord record;
     record.step = position_.step;
     record.loss = e.loss;
@@ -472,10 +478,11 @@ void Trainer::evaluate_now() {
   }
   for (const std::string& prompt : config_.train.sample_prompts) {
     if (signal_received() != 0) return;
-    SamplingConfig sampling;
+    GenerateConfig sampling;
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
-    const std::string text = generate(model_, tape_, *tokenizer_, prompt, sampling);
+    const std::string text =
+        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, stage).texts[0].text;
     event("sample", Json{{"prompt", prompt}, {"text", text}});
     log_to_file("sample: " + printable(prompt + text));
   }

@@ -69,7 +69,7 @@ class Trainer {
   void save(bool must = false);
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
-  void write_layers();
+  void write_layers(const StepOutcome& out);
   double run_seconds() const;
   void finish_report() const;
   LossConfig loss_config() const;
@@ -80,7 +80,6 @@ class Trainer {
   std::vector<DataSplit> data_;  // of each stage
   std::size_t stage_ = 0;        // of the step that is run, or was
   Model model_;
-  ModelFlops flops_;
   Tape tape_;
   MemoryEstimate memory_;
   ScheduleConfig schedule_;

@@ -31,8 +31,11 @@ struct Options {
   EvalArguments eval;
   GenerateArguments generate;
   PrepareArguments prepare;
+  ExportArguments exported;
+  ImportArguments imported;
   ConfigArguments show;
   BenchArguments bench;
+  BenchDecodeArguments bench_decode;
   std::string path, other;
   std::vector<std::string> cases;
   bool json = false, markdown = false;
@@ -78,21 +81,32 @@ void declare(CLI::App& app, Options& o, int& code) {
   add_json(c, o.eval.json);
   c->callback([&] { code = eval_command(o.eval); });
 
-  c = command(app, "generate", "continue a prompt",
-              "shoal generate runs/tiny --prompt \"In the beginning \" --tokens 300");
+  c = command(
+      app, "generate", "continue prompts, token by token from a compressed cache",
+      "shoal generate runs/tiny --prompt \"In the beginning \" --tokens 300 --stop \"\\n\"");
   c->add_option("run", o.generate.run, "a run or one of its checkpoints")
       ->required()
       ->type_name("RUN");
-  c->add_option("--prompt", o.generate.prompt, "text to continue")->required()->type_name("TEXT");
+  c->add_option("--prompt", o.generate.prompts,
+                "text to continue; - reads it from stdin; several are continued together")
+      ->required()
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   c->add_option("--tokens", o.generate.tokens, "at most this many")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
   c->add_option("--temperature", o.generate.temperature, "0: always the likeliest")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0));
-  c->add_option("--top-p", o.generate.top_p, "keep the likeliest tokens up to this probability")
+  c->add_option("--top-k", o.generate.top_k, "keep this many of the likeliest tokens; 0: all")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  c->add_option("--top-p", o.generate.top_p, "of these, the likeliest up to this probability")
       ->capture_default_str()
       ->check(CLI::Range(1e-9, 1.0));
+  c->add_option("--stop", o.generate.stops, "a text ends before this one; may be given again")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   c->add_option("--seed", o.generate.seed, "another seed, another text")->capture_default_str();
   add_json(c, o.generate.json);
   c->callback([&] { code = generate_command(o.generate); });
@@ -110,6 +124,26 @@ void declare(CLI::App& app, Options& o, int& code) {
   c = command(app, "report", "write a run's report.html again", "shoal report runs/tiny");
   c->add_option("run", o.path, "a run's folder")->required()->type_name("RUN");
   c->callback([&] { code = report_command(o.path); });
+
+  c = command(app, "export", "write a Hugging Face model folder, which transformers loads",
+              "shoal export runs/tiny hub/tiny");
+  c->add_option("run", o.exported.run, "a run or one of its checkpoints")
+      ->required()
+      ->type_name("RUN");
+  c->add_option("dir", o.exported.folder, "the new folder")->required()->type_name("DIR");
+  c->add_option("--shard-size", o.exported.shard_bytes,
+                "larger weights go to several files of at most this, such as 500MB")
+      ->transform(CLI::AsSizeValue(true))
+      ->option_text("SIZE (5GB)");
+  c->callback([&] { code = export_command(o.exported); });
+
+  c = command(app, "import", "make a run of a Hugging Face model folder",
+              "shoal import hub/tiny runs/again");
+  c->add_option("dir", o.imported.folder, "config.json and model.safetensors, or shards")
+      ->required()
+      ->type_name("DIR");
+  c->add_option("run", o.imported.run, "the new run's folder")->required()->type_name("RUN");
+  c->callback([&] { code = import_command(o.imported); });
 
   c = command(app, "inspect", "what a checkpoint, token file or model folder holds",
               "shoal inspect runs/tiny/checkpoints/step-00000100");
@@ -166,6 +200,22 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->check(CLI::Range(0, 1000000));
   add_json(c, o.bench.json);
   c->callback([&] { code = bench_step_command(o.bench); });
+  c = command(*bench, "decode", "time generation, token by token at the end of a long context",
+              "shoal bench decode configs/replicas/small.yaml --context 65536 --json");
+  c->add_option("config", o.bench_decode.config, "a YAML file")
+      ->required()
+      ->type_name("CONFIG.yaml");
+  add_overrides(c, o.bench_decode.overrides);
+  c->add_option("--context", o.bench_decode.context, "tokens in the cache, of made-up numbers")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+  c->add_option("--tokens", o.bench_decode.tokens, "timed tokens")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  c->add_flag("!--no-dense", o.bench_decode.dense,
+              "do not compare with full_attention in every layer");
+  add_json(c, o.bench_decode.json);
+  c->callback([&] { code = bench_decode_command(o.bench_decode); });
   c = command(*bench, "peak", "what this machine gives at best in matrix products",
               "shoal bench peak");
   add_json(c, o.json);

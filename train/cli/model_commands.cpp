@@ -1,59 +1,30 @@
-// eval, generate, parity, report: what needs a model and no training.
+// eval, parity, report: what needs a model and no training.
 #include <spdlog/spdlog.h>
 
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 
-#include "train/checkpoint/posix_io.h"
-#include "train/checkpoint/store.h"
 #include "train/cli/commands.h"
-#include "train/config/load_config.h"
+#include "train/cli/loaded_model.h"
 #include "train/evaluator.h"
-#include "train/generator.h"
 #include "train/interop/parity.h"
 #include "train/metrics/printable.h"
-#include "train/metrics/progress.h"
 #include "train/report/report.h"
-#include "train/run_state.h"
 #include "train/trainer.h"
 
 namespace shoal {
-namespace {
-
-// A model with the weights of a run's newest checkpoint, or of the one named.
-struct LoadedModel {
-  RunConfig config;
-  std::int64_t step = 0;
-  std::unique_ptr<Model> model;
-};
-
-LoadedModel load_model(const std::string& path, const std::vector<std::string>& overrides) {
-  PosixIo io;
-  CheckpointStore::Stored stored = read_stored(io, path);
-  for (const std::string& warning : stored.report.warnings) {
-    spdlog::warn("{}", printable(warning));
-  }
-  LoadedModel loaded;
-  loaded.config = parse_config(stored.state.config, stored.report.path + " (its configuration)",
-                               overrides, {.needs_data = false});
-  loaded.step = stored.state.step;
-  loaded.model = std::make_unique<Model>(loaded.config.model);
-  loaded.model->allocate();
-  StateView view = model_view(*loaded.model);
-  copy_state(stored.state, view, stored.report.path, "/model/");
-  return loaded;
-}
-
-}  // namespace
-
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
   const std::vector<Stage> stages = stages_of(loaded.config);
-  const RunConfig config = config_at(
-      loaded.config, stages[stage_at(stages, std::max<std::int64_t>(loaded.step - 1, 0))]);
+  const RunConfig config = config_at(loaded.config, stages[stage_at(stages, loaded.step)]);
+  DataConfig corpora = data_config(config);
+  // An imported model has no training data, and an evaluation needs none.
+  if (corpora.train.empty()) corpora.train = corpora.validation_files;
+  if (corpora.train.empty()) {
+    reject(Failure::kUsage, "this run has no data; name some with data.validation=[FILE]");
+  }
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
-  const DataSplit data = load_data(data_config(config), *tokenizer);
+  const DataSplit data = load_data(corpora, *tokenizer);
   for (const std::string& warning : data.warnings) spdlog::warn("{}", printable(warning));
   if (data.validation.sequences() == 0) {
     reject(Failure::kUsage,
@@ -62,7 +33,7 @@ int eval_command(const EvalArguments& args) {
   }
   Tape tape;
   const Evaluation e = evaluate(*loaded.model, tape, data.validation, config.train.micro_batch,
-                                config.train.eval_sequences);
+                                config.train.eval_sequences, config.indexer.at(loaded.step));
   EvalRecord record;
   record.step = loaded.step;
   record.loss = e.loss;
@@ -86,27 +57,6 @@ int eval_command(const EvalArguments& args) {
                 << " bytes of text)\n";
     }
   }
-  return 0;
-}
-
-int generate_command(const GenerateArguments& args) {
-  const LoadedModel loaded = load_model(args.run, {});
-  const auto tokenizer = make_tokenizer(loaded.config.data.tokenizer);
-  Tape tape;
-  const SamplingConfig sampling{args.tokens, args.temperature, args.top_p, args.seed};
-  if (args.json) {
-    const std::string text = generate(*loaded.model, tape, *tokenizer, args.prompt, sampling);
-    Json json;
-    json["prompt"] = args.prompt;
-    json["text"] = text;
-    json["step"] = loaded.step;
-    std::cout << line_of(json) << '\n';
-    return 0;
-  }
-  std::cout << args.prompt << std::flush;
-  generate(*loaded.model, tape, *tokenizer, args.prompt, sampling,
-           [](const std::string& piece) { std::cout << piece << std::flush; });
-  std::cout << '\n';
   return 0;
 }
 

@@ -59,6 +59,12 @@ void visit_layer(Record& r, const Visit& visit) {
   visit("bias_high", r.bias_high);
 }
 
+template <class Visit, class Record>
+void visit_index(Record& r, const Visit& visit) {
+  visit("index_kl", r.index_kl);
+  visit("index_captured", r.index_captured);
+}
+
 struct Writer {
   Json& out;
   void operator()(const char* name, std::int64_t value) const { out[name] = value; }
@@ -167,6 +173,7 @@ Json json_of(const LayerRecord& record) {
   }
   out["expert_load"] = record.expert_load;
   visit_layer(record, Writer{out});
+  if (!std::isnan(record.index_kl)) visit_index(record, Writer{out});
   return out;
 }
 
@@ -223,6 +230,7 @@ std::optional<LayerRecord> layer_of(const Json& object) {
     for (const Json& count : *load) record.expert_load.push_back(integer_of(count).value_or(0));
   }
   visit_layer(record, Reader{object});
+  visit_index(record, Reader{object});
   return record;
 }
 
