@@ -437,6 +437,30 @@ TEST(StepRunner, AWarmStepTakesNothingFromTheHeapAndTouchesNoNewPage) {
   }
 }
 
+// A stage with fewer micro-batches, longer ones: as if the runner had been made for it.
+TEST(StepRunner, GoesOnInAnotherStage) {
+  Warm staged(false, true), alone(false, true);
+  Options options;
+  options.micro_batches = 1;
+  const std::vector<Batch> longer = micro_batches(1, 96, staged.config.model.vocab_size);
+  staged.runner->gradients(staged.batches, {});  // leaves no trace
+  staged.runner->set_micro_batches(1);
+  StepRunner made_for_it(*alone.model, alone.tape, options);
+  for (int step = 1; step <= 3; ++step) {
+    const StepOutcome a = staged.runner->step(longer, {}, step, 1e-3);
+    const StepOutcome b = made_for_it.step(longer, {}, step, 1e-3);
+    EXPECT_EQ(a.loss, b.loss);
+    EXPECT_EQ(a.grads.norm, b.grads.norm);
+  }
+  EXPECT_THROW(staged.runner->set_micro_batches(3), Error);
+  if (!testing::heap_is_counted()) return;
+  const long heap = heap_calls();
+  for (int step = 4; step < 12; ++step) {
+    EXPECT_TRUE(staged.runner->step(longer, {}, step, 1e-3).updated);
+  }
+  EXPECT_EQ(heap_calls() - heap, 0);
+}
+
 TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
   for (const bool recompute : {false, true}) {
     Warm hybrid(recompute, true, true);

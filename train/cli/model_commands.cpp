@@ -15,7 +15,8 @@
 namespace shoal {
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
-  const RunConfig& config = loaded.config;
+  const std::vector<Stage> stages = stages_of(loaded.config);
+  const RunConfig config = config_at(loaded.config, stages[stage_at(stages, loaded.step)]);
   DataConfig corpora = data_config(config);
   // An imported model has no training data, and an evaluation needs none.
   if (corpora.train.empty()) corpora.train = corpora.validation_files;
@@ -39,14 +40,22 @@ int eval_command(const EvalArguments& args) {
   record.bits_per_byte = e.bits_per_byte;
   record.tokens = e.tokens;
   record.bytes = e.bytes;
+  record.answers = e.answers;
+  record.answer_accuracy = e.answer_accuracy;
   if (args.json) {
     Json json = json_of(record);
     json.erase("eval_seconds");
     json.erase("time");
     std::cout << line_of(json) << '\n';
   } else {
-    std::cout << "step " << loaded.step << ": loss " << e.loss << ", " << e.bits_per_byte
-              << " bits per byte (" << e.tokens << " tokens, " << e.bytes << " bytes of text)\n";
+    std::cout << "step " << loaded.step << ": loss " << e.loss << ", ";
+    if (e.answers > 0) {
+      std::cout << 100.0 * e.answer_accuracy << "% of " << e.answers << " answer tokens right ("
+                << e.tokens << " tokens)\n";
+    } else {
+      std::cout << e.bits_per_byte << " bits per byte (" << e.tokens << " tokens, " << e.bytes
+                << " bytes of text)\n";
+    }
   }
   return 0;
 }

@@ -46,6 +46,8 @@ void visit_eval(Record& r, const Visit& visit) {
   visit("bits_per_byte", r.bits_per_byte);
   visit("tokens", r.tokens);
   visit("bytes", r.bytes);
+  visit("answer_accuracy", r.answer_accuracy);
+  visit("answers", r.answers);
   visit("eval_seconds", r.eval_seconds);
   visit("time", r.time);
 }
@@ -153,6 +155,12 @@ Json json_of(const StepRecord& record) {
 Json json_of(const EvalRecord& record) {
   Json out = begin_object("eval", record.step);
   visit_eval(record, Writer{out});
+  if (record.answers > 0) {
+    out["bits_per_byte"] = nullptr;
+  } else {
+    out.erase("answer_accuracy");
+    out.erase("answers");
+  }
   return out;
 }
 

@@ -73,11 +73,25 @@ LineChart cross_entropy_chart(const RunHistory& history) {
   return chart;
 }
 
+bool has_answers(const RunHistory& history) {
+  return !history.evals.empty() && history.evals.back().answers > 0;
+}
+
 LineChart bits_per_byte_chart(const RunHistory& history) {
   LineChart chart;
   chart.label = "Validation bits per byte by step";
-  if (!history.evals.empty()) {
+  if (!history.evals.empty() && !has_answers(history)) {
     chart.series.push_back(validation(history, &EvalRecord::bits_per_byte));
+  }
+  return chart;
+}
+
+LineChart answer_accuracy_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Share of held-out answer tokens predicted right by step";
+  chart.y_format = "share";
+  if (has_answers(history)) {
+    chart.series.push_back(validation(history, &EvalRecord::answer_accuracy));
   }
   return chart;
 }

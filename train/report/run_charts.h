@@ -7,9 +7,13 @@
 
 namespace shoal {
 
+// Was it a task that the run was validated on? Then there are no bits per byte.
+bool has_answers(const RunHistory& history);
+
 // The charts of one run. A chart whose numbers are all zero or missing has no series.
 LineChart cross_entropy_chart(const RunHistory& history);
-LineChart bits_per_byte_chart(const RunHistory& history);  // validation only
+LineChart bits_per_byte_chart(const RunHistory& history);    // validation only
+LineChart answer_accuracy_chart(const RunHistory& history);  // of a task
 LineChart loss_parts_chart(const RunHistory& history);
 LineChart grad_norm_chart(const RunHistory& history);
 LineChart lr_chart(const RunHistory& history);

@@ -51,6 +51,8 @@ std::string another_value(const Key& key, const RunConfig& now) {
     case Form::kCorpora:
     case Form::kValidation:
       return "['a b.txt', {path: 'null', weight: 0.1}, \"x\\ty\"]";
+    case Form::kBatchStages:
+      return "[{from_step: 3, sequence_length: 64, batch_tokens: 1024, micro_batch: 2}]";
     case Form::kStages:
       return "[{stage: dense, from_step: 0}, {stage: warmup, from_step: 20}]";
     case Form::kChoices:
