@@ -22,11 +22,10 @@ Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BatchTen
   const StreamMix attn = hc_attn_.collapse(tape, X);
   const Tensor attended =
       attn_.forward(tape, rms_norm(tape, attn.read, attn_norm_.value, eps_), batch, rope);
-  X = hc_attn_.expand(tape, X, attended, attn);
-  const StreamMix ffn = hc_ffn_.collapse(tape, X);
+  const StreamStep ffn = hc_attn_.expand_into(tape, X, attended, attn, hc_ffn_);
   const MoeLayer::Result moe =
-      ffn_.forward(tape, rms_norm(tape, ffn.read, ffn_norm_.value, eps_), tokens, batch, stats);
-  return {hc_ffn_.expand(tape, X, moe.y, ffn), moe.balance};
+      ffn_.forward(tape, rms_norm(tape, ffn.mix.read, ffn_norm_.value, eps_), tokens, batch, stats);
+  return {hc_ffn_.expand(tape, ffn.x, moe.y, ffn.mix), moe.balance};
 }
 
 }  // namespace shoal
