@@ -57,6 +57,7 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     s.index = {};
   }
   StepOutcome out;
+  out.targets = counts.targets;
   const auto run = [&](std::int64_t i) {
     if (give_up && give_up()) return false;
     const auto at = static_cast<std::size_t>(i);

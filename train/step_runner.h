@@ -35,6 +35,7 @@ struct StepOutcome {
   double ce = 0, mtp = 0, balance = 0, index_kl = 0;  // weighted: they add up to loss
   double loss = 0;
   double mtp_mean = 0;  // without its weight
+  std::int64_t targets = 0;
   GradHealth grads;
   bool updated = false;  // false: the numbers were bad, nothing changed
 };

@@ -92,8 +92,7 @@ Trainer::Trainer(const RunConfig& config)
     : config_(config),
       tokenizer_(tokenizer_for(config)),
       data_(load_data(data_config(config), *tokenizer_)),
-      model_(config.model),
-      flops_(count_flops(config.model)) {
+      model_(config.model) {
   for (const std::string& warning : data_.warnings) spdlog::warn("{}", printable(warning));
   sequences_ = config_.train.batch_tokens / config_.data.sequence_length;
   micro_batches_ = sequences_ / config_.train.micro_batch;
@@ -127,8 +126,8 @@ void Trainer::build() {
 void Trainer::load_initial_weights() {
   const std::string& from = config_.train.init_from;
   if (from.empty()) return;
-  if (fs::exists(fs::path(from) / "model.safetensors")) {
-    load_weights(model_, SafetensorsFile::open(from + "/model.safetensors"));
+  if (ModelWeights::lie_in(from)) {
+    load_weights(model_, ModelWeights::open(from));
   } else {
     StateView view = model_view(model_);
     copy_state(read_stored(io_, from).state, view, from, "/model/");
@@ -186,7 +185,8 @@ void Trainer::resume_run() {
       earlier_seconds_ = std::strtod(seconds->second.c_str(), nullptr);
     }
     const std::string data = data_.train.fingerprint();
-    if (report->manifest.info.data_fingerprint != data) {
+    const std::string& trained_on = report->manifest.info.data_fingerprint;  // "": imported
+    if (!trained_on.empty() && trained_on != data) {
       reject(Failure::kData, report->path,
              ": was trained on other data than data.train holds now; restore the corpus, or start "
              "from these weights with train.init_from");
@@ -221,7 +221,8 @@ void Trainer::fork_run(const std::string& from) {
   StateView view = run_view(model_, runner_->optimizer(), position_);
   const std::optional<std::int64_t> step =
       config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
-  copy_state(read_stored(io_, from, step).state, view, from);
+  const CheckpointStore::Stored stored = read_stored(io_, from, step);
+  copy_state(stored.state, view, from, part_to_load(stored.state));
   position_.step = view.step;
   position_.tokens = view.tokens;
   config_.checkpoint.step = 0;
@@ -275,7 +276,8 @@ RunEnd Trainer::run() {
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     double flops = 0.0;
-    for (const Batch& batch : batches_) flops += step_flops(config_.model, flops_, batch);
+    const IndexerMode indexer{loss_config().indexer, config_.loss.index_kl != 0.0};
+    for (const Batch& batch : batches_) flops += step_flops(config_.model, indexer, batch);
     if (!out.updated) {
       handle_bad_numbers(out);
       continue;
@@ -345,11 +347,11 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
-  if (position_.step % config_.log.every == 0) write_layers();
+  if (position_.step % config_.log.every == 0) write_layers(out);
   progress_->step(ProgressState(record, run_seconds()));
 }
 
-void Trainer::write_layers() {
+void Trainer::write_layers(const StepOutcome& out) {
   const std::vector<const Block*> blocks = model_.all_blocks();
   for (std::size_t l = 0; l < blocks.size(); ++l) {
     const BlockStats& stats = runner_->stats()[l];
@@ -365,6 +367,10 @@ void Trainer::write_layers() {
       const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());
       record.bias_low = *low;
       record.bias_high = *high;
+    }
+    if (stats.index.uniform > 0.0) {
+      record.index_kl = stats.index.kl / static_cast<double>(out.targets);
+      record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);
   }

@@ -65,7 +65,7 @@ class Trainer {
   void save(bool must = false);
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
-  void write_layers();
+  void write_layers(const StepOutcome& out);
   double run_seconds() const;
   void finish_report() const;
   LossConfig loss_config() const;
@@ -74,7 +74,6 @@ class Trainer {
   std::unique_ptr<Tokenizer> tokenizer_;
   DataSplit data_;
   Model model_;
-  ModelFlops flops_;
   Tape tape_;
   MemoryEstimate memory_;
   ScheduleConfig schedule_;

@@ -7,12 +7,12 @@
 #include <limits>
 #include <memory>
 
+#include "autograd/ops/attention.h"
 #include "autograd/ops/cross_entropy.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/linear.h"
 #include "autograd/ops/rms_norm.h"
-#include "autograd/ops/window_attention.h"
 #include "autograd/recompute.h"
 
 namespace shoal {
@@ -196,8 +196,8 @@ TEST(Tape, ShapesThatDoNotFitAreBothNamed) {
               AllOf(HasSubstr("cross_entropy"), HasSubstr("[5, 4]"), HasSubstr("[9]")));
   EXPECT_THAT(complaint([&] { embedding(tape, v, ids, 1); }),
               AllOf(HasSubstr("embedding"), HasSubstr("[6]"), HasSubstr("[9]")));
-  EXPECT_THAT(complaint([&] { window_attention(tape, a, b, v, ids, ids, {}, 4); }),
-              AllOf(HasSubstr("window_attention"), HasSubstr("[5, 4]"), HasSubstr("[3, 7]")));
+  EXPECT_THAT(complaint([&] { attention(tape, a, b, v, ids, ids, {}, 4); }),
+              AllOf(HasSubstr("attention"), HasSubstr("[5, 4]"), HasSubstr("[3, 7]")));
 }
 
 // The tracer names the first bad number, going forward and going back.

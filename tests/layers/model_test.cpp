@@ -104,7 +104,7 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
 
     ModelReference reference(*model);
     const auto want = reference.losses(sequences);
-    const Loss got = model->loss(tape, batch, kWeights, false, nullptr);
+    const Loss got = model->loss(tape, batch, kWeights, {}, nullptr);
     EXPECT_NEAR(*got.ce.as<float>(), want.ce, 2e-6 * want.ce);
     if (model->has_mtp()) {
       EXPECT_NEAR(*got.mtp.as<float>(), want.mtp, 2e-6 * want.mtp);

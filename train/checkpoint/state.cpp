@@ -127,6 +127,14 @@ void copy_state(const LoadedState& from, StateView& into, const std::string& whe
   into.config = from.config;
 }
 
+std::string_view part_to_load(const LoadedState& from) {
+  const bool weights_alone =
+      from.step == 0 && !from.arrays.empty() &&
+      std::all_of(from.arrays.begin(), from.arrays.end(),
+                  [](const LoadedArray& array) { return array.path.starts_with("/model/"); });
+  return weights_alone ? "/model/" : "/";
+}
+
 std::string first_not_finite(const std::vector<StateArray>& arrays) {
   for (const StateArray& array : arrays) {
     if (!array.path.starts_with("/model/") && !array.path.starts_with("/optimizer/")) continue;

@@ -57,6 +57,10 @@ struct LoadedState {
 void copy_state(const LoadedState& from, StateView& into, const std::string& where,
                 std::string_view under = "/");
 
+// What copy_state has to take over to go on from `from`: everything, or "/model/" where step 0
+// holds nothing else. That is an imported model, whose optimizer has yet to begin.
+std::string_view part_to_load(const LoadedState& from);
+
 // The path of the first array under /model/ or /optimizer/ with a NaN or an infinity; "" if none.
 std::string first_not_finite(const std::vector<StateArray>& arrays);
 

@@ -283,7 +283,7 @@ std::optional<LoadReport> CheckpointStore::load_newest(StateView& into,
                                                        std::optional<std::int64_t> step) const {
   std::optional<Stored> stored = read_newest(step);
   if (!stored) return std::nullopt;
-  copy_state(stored->state, into, stored->report.path);
+  copy_state(stored->state, into, stored->report.path, part_to_load(stored->state));
   return std::move(stored->report);
 }
 

@@ -31,6 +31,8 @@ struct Options {
   EvalArguments eval;
   GenerateArguments generate;
   PrepareArguments prepare;
+  ExportArguments exported;
+  ImportArguments imported;
   ConfigArguments show;
   BenchArguments bench;
   BenchDecodeArguments bench_decode;
@@ -121,6 +123,26 @@ void declare(CLI::App& app, Options& o, int& code) {
   c = command(app, "report", "write a run's report.html again", "shoal report runs/tiny");
   c->add_option("run", o.path, "a run's folder")->required()->type_name("RUN");
   c->callback([&] { code = report_command(o.path); });
+
+  c = command(app, "export", "write a Hugging Face model folder, which transformers loads",
+              "shoal export runs/tiny hub/tiny");
+  c->add_option("run", o.exported.run, "a run or one of its checkpoints")
+      ->required()
+      ->type_name("RUN");
+  c->add_option("dir", o.exported.folder, "the new folder")->required()->type_name("DIR");
+  c->add_option("--shard-size", o.exported.shard_bytes,
+                "larger weights go to several files of at most this, such as 500MB")
+      ->transform(CLI::AsSizeValue(true))
+      ->option_text("SIZE (5GB)");
+  c->callback([&] { code = export_command(o.exported); });
+
+  c = command(app, "import", "make a run of a Hugging Face model folder",
+              "shoal import hub/tiny runs/again");
+  c->add_option("dir", o.imported.folder, "config.json and model.safetensors, or shards")
+      ->required()
+      ->type_name("DIR");
+  c->add_option("run", o.imported.run, "the new run's folder")->required()->type_name("RUN");
+  c->callback([&] { code = import_command(o.imported); });
 
   c = command(app, "inspect", "what a checkpoint, token file or model folder holds",
               "shoal inspect runs/tiny/checkpoints/step-00000100");

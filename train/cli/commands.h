@@ -47,6 +47,17 @@ struct PrepareArguments {
 };
 int prepare_command(const PrepareArguments& args);
 
+struct ExportArguments {
+  std::string run, folder;
+  std::uint64_t shard_bytes = 5'000'000'000;
+};
+int export_command(const ExportArguments& args);
+
+struct ImportArguments {
+  std::string folder, run;
+};
+int import_command(const ImportArguments& args);
+
 int report_command(const std::string& run);
 int inspect_command(const std::string& path, bool json);
 int verify_command(const std::string& path, bool json);

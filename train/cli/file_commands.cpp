@@ -1,6 +1,7 @@
 // prepare, inspect, verify: files without a model.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
@@ -12,7 +13,7 @@
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/verify.h"
 #include "train/cli/commands.h"
-#include "train/interop/safetensors.h"
+#include "train/interop/model_weights.h"
 #include "train/metrics/printable.h"
 #include "train/metrics/records.h"
 
@@ -22,8 +23,9 @@ namespace {
 
 enum class Kind { kCheckpoint, kTokens, kSafetensors };
 
-std::string weights_of(const std::string& path) {
-  return fs::is_directory(path) ? path + "/model.safetensors" : path;
+ModelWeights weights_of(const std::string& path) {
+  return fs::is_directory(path) ? ModelWeights::open(path)
+                                : ModelWeights(SafetensorsFile::open(path));
 }
 
 Kind kind_of(PosixIo& io, const std::string& path) {
@@ -31,7 +33,7 @@ Kind kind_of(PosixIo& io, const std::string& path) {
   if (!fs::exists(path, ignored)) reject(Failure::kData, path, ": there is no such file or folder");
   if (fs::is_directory(path, ignored)) {
     if (is_checkpoint_path(io, path)) return Kind::kCheckpoint;
-    if (fs::exists(weights_of(path), ignored)) return Kind::kSafetensors;
+    if (ModelWeights::lie_in(path)) return Kind::kSafetensors;
     if (fs::exists(path + "/config.yaml", ignored)) {
       reject(Failure::kData, path, ": holds no checkpoint yet");
     }
@@ -100,13 +102,36 @@ void inspect_tokens(const std::string& path, bool json) {
 }
 
 void inspect_weights(const std::string& path, bool json) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
+  const ModelWeights weights = weights_of(path);
   Json tensors = Json::array();
-  for (const auto& [name, info] : file.tensors()) {
-    if (!json) print_tensor(name, info.dtype, info.shape, "");
-    tensors.push_back({{"name", name}, {"type", info.dtype}, {"shape", info.shape}});
+  for (const SafetensorsFile& file : weights.files()) {
+    for (const auto& [name, info] : file.tensors()) {
+      if (!json) print_tensor(name, info.dtype, info.shape, "");
+      tensors.push_back({{"name", name}, {"type", info.dtype}, {"shape", info.shape}});
+    }
   }
   if (json) std::cout << line_of(Json{{"path", path}, {"tensors", tensors}}) << '\n';
+}
+
+// Of the files one by one, and then of how they fit together.
+std::vector<std::string> verify_weights(const std::string& path) {
+  if (!fs::is_directory(path)) return verify_safetensors(path);
+  std::vector<std::string> problems;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    const std::string file = entry.path().string();
+    for (const std::string& problem : verify_safetensors(file)) {
+      problems.push_back(problem.starts_with(file) ? problem : file + ": " + problem);
+    }
+  }
+  std::sort(problems.begin(), problems.end());
+  if (!problems.empty()) return problems;
+  try {
+    (void)ModelWeights::open(path);
+  } catch (const Error& error) {
+    problems.emplace_back(error.what());
+  }
+  return problems;
 }
 
 }  // namespace
@@ -130,7 +155,7 @@ int inspect_command(const std::string& path, bool json) {
       inspect_tokens(path, json);
       break;
     case Kind::kSafetensors:
-      inspect_weights(weights_of(path), json);
+      inspect_weights(path, json);
       break;
   }
   return 0;
@@ -147,7 +172,7 @@ int verify_command(const std::string& path, bool json) {
       problems = verify_token_file(path);
       break;
     case Kind::kSafetensors:
-      problems = verify_safetensors(weights_of(path));
+      problems = verify_weights(path);
       break;
   }
   if (json) {

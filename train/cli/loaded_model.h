@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@ struct LoadedModel {
   std::int64_t step = 0;
   std::unique_ptr<Model> model;
 };
+
 LoadedModel load_model(const std::string& path, const std::vector<std::string>& overrides);
 
 }  // namespace shoal

@@ -16,8 +16,14 @@ namespace shoal {
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
   const RunConfig& config = loaded.config;
+  DataConfig corpora = data_config(config);
+  // An imported model has no training data, and an evaluation needs none.
+  if (corpora.train.empty()) corpora.train = corpora.validation_files;
+  if (corpora.train.empty()) {
+    reject(Failure::kUsage, "this run has no data; name some with data.validation=[FILE]");
+  }
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
-  const DataSplit data = load_data(data_config(config), *tokenizer);
+  const DataSplit data = load_data(corpora, *tokenizer);
   for (const std::string& warning : data.warnings) spdlog::warn("{}", printable(warning));
   if (data.validation.sequences() == 0) {
     reject(Failure::kUsage,

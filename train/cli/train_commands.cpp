@@ -61,13 +61,16 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
   std::string dump;
   const MemoryEstimate m =
       estimate_memory(trainer.model(), config, sequences / config.train.micro_batch, &dump);
-  const ModelFlops flops = count_flops(config.model);
+  const std::int64_t T = config.data.sequence_length;
+  const double flops =
+      step_flops(config.model, {config.indexer.at(0), config.loss.index_kl != 0.0},
+                 shape_batch(1, T, config.model.vocab_size, 0));
   std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
   const auto line = [](const char* what, const std::string& value) {
     std::cout << std::left << std::setw(26) << what << value << '\n';
   };
   line("parameters", std::to_string(trainer.model().store().count()));
-  line("GFLOP per token", concat((flops.per_token + flops.mtp_per_token) / 1e9));
+  line("GFLOP per token", concat(flops / static_cast<double>(T) / 1e9));
   line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
                                             : concat(config.train.minutes, " minutes"));
   line("memory", mib(m.total()));
@@ -105,11 +108,13 @@ int resume_command(const ResumeArguments& args) {
   if (!std::filesystem::exists(file)) {
     reject(Failure::kUsage, folder, ": holds no run (there is no config.yaml)");
   }
-  const RunConfig before = load_config(file, {}, {.needs_data = true});
+  // An imported model has no data and was never trained: there are no numbers yet to change.
+  const RunConfig before = load_config(file, {}, {.needs_data = false});
+  const bool trained = !before.data.train.empty();
   RunConfig config = load_config(file, args.overrides, {.needs_data = true});
   config.run.dir = folder;  // the folder may have moved
   const std::vector<std::string> changed = keys_that_change_numbers(before, config);
-  if (!changed.empty() && args.fork.empty()) {
+  if (trained && !changed.empty() && args.fork.empty()) {
     std::string keys;
     for (const std::string& key : changed) keys += (keys.empty() ? "" : ", ") + key;
     reject(Failure::kUsage, "resume: ", keys,

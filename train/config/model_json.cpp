@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "train/config/published_keys.h"
 #include "train/config/read_keys.h"
 #include "train/config/schema.h"
 
@@ -19,9 +20,15 @@ constexpr double kNoClamp = 1e30;
 // Settings that every Shoal model has. A file that says otherwise describes another model.
 const std::vector<std::pair<const char*, nlohmann::json>>& fixed_settings() {
   static const std::vector<std::pair<const char*, nlohmann::json>> kFixed = {
-      {"model_type", "deepseek_v4"},  {"num_key_value_heads", 1},  {"hidden_act", "silu"},
-      {"attention_bias", false},      {"attention_dropout", 0.0},  {"mlp_bias", false},
-      {"tie_word_embeddings", false}, {"topk_method", "noaux_tc"}, {"router_jitter_noise", 0.0},
+      {"model_type", kTransformersModelType},
+      {"num_key_value_heads", 1},
+      {"hidden_act", "silu"},
+      {"attention_bias", false},
+      {"attention_dropout", 0.0},
+      {"mlp_bias", false},
+      {"tie_word_embeddings", false},
+      {"topk_method", "noaux_tc"},
+      {"router_jitter_noise", 0.0},
   };
   return kFixed;
 }
@@ -86,7 +93,7 @@ class ModelReader {
     Node& model = root.set({"model", place_}, convert(json, 0));
     problems_.throw_if_any(Failure::kData);
     for (const auto& setting : fixed_settings()) model.erase(setting.first);
-    modernise_layers(model);
+    modernise_layers(model, false, problems_);
     modernise_rope(model);
     require_sizes(model);
 
@@ -144,6 +151,7 @@ class ModelReader {
     for (const auto& [name, want] : fixed_settings()) {
       const auto got = json.find(name);
       if (got == json.end() || got->is_null() || *got == want) continue;
+      if (*got == kOwnModelType && want == kTransformersModelType) continue;
       say(name, text_of(*got), " is not supported; only ", want.dump(), " is");
     }
   }
@@ -153,72 +161,9 @@ class ModelReader {
     return excerpt(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   }
 
-  // compress_ratios has an entry per layer and one for the MTP block; 0, 4 and 128 name the kind.
-  void modernise_layers(Node& model) {
-    const Node* ratios = model.find("compress_ratios");
-    if (ratios != nullptr && model.find("layer_types") == nullptr) {
-      Node types;
-      types.kind = Node::Kind::kList;
-      types.place = place_;
-      std::int64_t layers = static_cast<std::int64_t>(ratios->items.size());
-      if (const Node* count = model.find("num_hidden_layers")) {
-        layers = read_integer(*count, "model.num_hidden_layers", {.low = 1}, problems_).value_or(0);
-      }
-      if (ratios->kind != Node::Kind::kList ||
-          static_cast<std::int64_t>(ratios->items.size()) < layers) {
-        say("compress_ratios", "no list with a number for each of ", layers, " layers; give one");
-        layers = 0;
-      }
-      for (std::int64_t l = 0; l < layers; ++l) {
-        const Node& ratio = ratios->items[static_cast<std::size_t>(l)];
-        if (const auto kind = kind_of_ratio(ratio)) {
-          types.items.push_back(scalar(name_of(*kind), place_));
-        } else {
-          say("compress_ratios", describe(ratio), " (layer ", l,
-              ") is not known; use 0, 4 or 128, or layer_types with compress_rates");
-        }
-      }
-      if (ratio_of_kind(model, "compressed_sparse_attention") == nullptr) add_rates(model);
-      model.set({"layer_types", place_}, std::move(types));
-    }
-    model.erase("compress_ratios");
-
-    if (const Node* hash = model.find("num_hash_layers")) {
-      const Node* types = model.find("layer_types");
-      const auto count = read_integer(*hash, "model.num_hash_layers", {.low = 0}, problems_);
-      if (count && types != nullptr && model.find("mlp_layer_types") == nullptr) {
-        Node list;
-        list.kind = Node::Kind::kList;
-        list.place = place_;
-        for (std::size_t l = 0; l < types->items.size(); ++l) {
-          const bool hashed = static_cast<std::int64_t>(l) < *count;
-          list.items.push_back(
-              scalar(name_of(hashed ? FeedForwardKind::kHashMoe : FeedForwardKind::kMoe), place_));
-        }
-        model.set({"mlp_layer_types", place_}, std::move(list));
-      }
-      model.erase("num_hash_layers");
-    }
-  }
-
-  static std::optional<AttentionKind> kind_of_ratio(const Node& node) {
-    if (node.kind != Node::Kind::kScalar || node.quoted) return std::nullopt;
-    if (node.text == "0") return AttentionKind::kSliding;
-    if (node.text == "4") return AttentionKind::kCompressedSparse;
-    if (node.text == "128") return AttentionKind::kHeavilyCompressed;
-    return std::nullopt;
-  }
-
   static const Node* ratio_of_kind(const Node& model, const std::string& kind) {
     const Node* rates = model.find("compress_rates");
     return rates != nullptr ? rates->find(kind) : nullptr;
-  }
-
-  void add_rates(Node& model) const {
-    Node rates = map();
-    rates.set({"compressed_sparse_attention", place_}, scalar("4", place_, false));
-    rates.set({"heavily_compressed_attention", place_}, scalar("128", place_, false));
-    model.set({"compress_rates", place_}, std::move(rates));
   }
 
   // Flat settings first, then what rope_parameters says; older files have the flat ones only,
@@ -356,6 +301,16 @@ bool is_ours(const std::string& name) {
   return name == "residual" || name == "intermediate_size" || name.compare(0, 5, "init.") == 0;
 }
 
+// Its modules have one kind of residual and of expert layer, and always divide by the scores' sum.
+bool transformers_computes(const ModelConfig& m) {
+  const auto has = [](const auto& kinds, auto kind) {
+    return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+  };
+  return m.residual == ResidualKind::kManifold && !has(m.layer_types, AttentionKind::kFull) &&
+         !has(m.mlp_layer_types, FeedForwardKind::kDense) && m.n_shared_experts == 1 &&
+         m.norm_topk_prob && m.scoring_func != RouterScore::kSoftmax;
+}
+
 void put(nlohmann::json& json, const std::string& path, nlohmann::json value) {
   const std::size_t dot = path.find('.');
   if (dot == std::string::npos) {
@@ -401,7 +356,9 @@ nlohmann::json model_to_json(const ModelConfig& model) {
   }
   for (const auto& [name, value] : fixed_settings()) json[name] = value;
   json.erase("topk_method");
-  json["architectures"] = {"DeepseekV4ForCausalLM"};
+  const bool common = transformers_computes(model);
+  json["model_type"] = common ? kTransformersModelType : kOwnModelType;
+  json["architectures"] = {common ? "DeepseekV4ForCausalLM" : "ShoalForCausalLM"};
   json["use_cache"] = false;
   if (model.swiglu_limit == 0.0) json["swiglu_limit"] = kNoClamp;
 

@@ -7,6 +7,11 @@
 
 namespace shoal {
 
+// What a config.json calls itself: a model that transformers computes, or one that only Shoal does.
+// Other programs refuse a model type that they do not know; a wrong number is never refused.
+inline constexpr const char* kTransformersModelType = "deepseek_v4";
+inline constexpr const char* kOwnModelType = "shoal";
+
 // A Hugging Face config.json of a DeepSeek-V4 model, with transformers' names (layer_types,
 // rope_parameters, compress_rates) or the ones it was published with (compress_ratios,
 // num_hash_layers, rope_scaling, compress_rope_theta).

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "train/config/published_keys.h"
 #include "train/config/schema.h"
 #include "train/config/suggest.h"
 
@@ -137,6 +138,7 @@ Node* make(Node& root, const std::vector<std::string>& path, const Place& place)
 }  // namespace
 
 void resolve_aliases(Node& root, Problems& problems) {
+  modernise_yaml_model(root, problems);
   for (const Key& key : schema()) {
     if (key.alias.empty()) continue;
     auto taken = take(root, split(key.alias));

@@ -54,7 +54,7 @@ class Runner {
   Runner(const ParityCase& want, const ModelConfig& config, const StepRunner::Options& options)
       : want_(want), model_(config) {
     model_.allocate();
-    load_weights(model_, want.model);
+    load_weights(model_, ModelWeights(SafetensorsFile::open(want.model.path())));
     runner_ = std::make_unique<StepRunner>(model_, tape_, options);
   }
   LossConfig loss() const {

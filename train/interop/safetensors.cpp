@@ -138,22 +138,30 @@ void SafetensorsFile::refuse_dtype(const std::string& name, const char* wanted) 
 }
 
 std::vector<float> SafetensorsFile::read_f32(const std::string& name) const {
+  return read_f32(name, 0, info(name).numel());
+}
+
+std::vector<float> SafetensorsFile::read_f32(const std::string& name, std::int64_t first,
+                                             std::int64_t count) const {
   const TensorInfo& tensor = info(name);
   const bool f16 = tensor.dtype == "F16";
   if (!f16 && tensor.dtype != "F32" && tensor.dtype != "BF16") {
     refuse_dtype(name, "F32, F16 or BF16");
   }
-  std::vector<float> values(static_cast<std::size_t>(tensor.numel()));
+  CHECK(first >= 0 && count >= 0 && first <= tensor.numel() - count, name, ": elements ", first,
+        " to ", first + count, " of ", tensor.numel());
+  std::vector<float> values(static_cast<std::size_t>(count));
+  const auto begin = static_cast<std::uint64_t>(first);
   const std::uint64_t offset = data_begin_ + tensor.begin;
   if (tensor.dtype == "F32") {
-    read_at(offset, values.data(), tensor.end - tensor.begin);
+    read_at(offset + sizeof(float) * begin, values.data(), sizeof(float) * values.size());
     return values;
   }
   std::vector<std::uint16_t> halves(std::min(values.size(), kBlock));
   for (std::size_t i = 0; i < values.size(); i += halves.size()) {
-    const std::size_t count = std::min(halves.size(), values.size() - i);
-    read_at(offset + 2 * i, halves.data(), 2 * count);
-    std::transform(halves.begin(), halves.begin() + static_cast<std::ptrdiff_t>(count),
+    const std::size_t part = std::min(halves.size(), values.size() - i);
+    read_at(offset + 2 * (begin + i), halves.data(), 2 * part);
+    std::transform(halves.begin(), halves.begin() + static_cast<std::ptrdiff_t>(part),
                    values.begin() + static_cast<std::ptrdiff_t>(i), f16 ? f16_to_f32 : bf16_to_f32);
   }
   return values;

@@ -26,7 +26,10 @@ class SafetensorsFile {
   bool has(const std::string& name) const { return header_.tensors.count(name) > 0; }
   const TensorInfo& info(const std::string& name) const;  // the file must have it
 
-  std::vector<float> read_f32(const std::string& name) const;         // F32; F16 and BF16 widen
+  std::vector<float> read_f32(const std::string& name) const;  // F32; F16 and BF16 widen
+  // `count` elements from `first` on.
+  std::vector<float> read_f32(const std::string& name, std::int64_t first,
+                              std::int64_t count) const;
   std::vector<std::int64_t> read_i64(const std::string& name) const;  // I64; I32 widens
   std::vector<std::byte> read_bytes(const std::string& name) const;   // any dtype, as stored
 

@@ -57,6 +57,12 @@ void visit_layer(Record& r, const Visit& visit) {
   visit("bias_high", r.bias_high);
 }
 
+template <class Visit, class Record>
+void visit_index(Record& r, const Visit& visit) {
+  visit("index_kl", r.index_kl);
+  visit("index_captured", r.index_captured);
+}
+
 struct Writer {
   Json& out;
   void operator()(const char* name, std::int64_t value) const { out[name] = value; }
@@ -159,6 +165,7 @@ Json json_of(const LayerRecord& record) {
   }
   out["expert_load"] = record.expert_load;
   visit_layer(record, Writer{out});
+  if (!std::isnan(record.index_kl)) visit_index(record, Writer{out});
   return out;
 }
 
@@ -215,6 +222,7 @@ std::optional<LayerRecord> layer_of(const Json& object) {
     for (const Json& count : *load) record.expert_load.push_back(integer_of(count).value_or(0));
   }
   visit_layer(record, Reader{object});
+  visit_index(record, Reader{object});
   return record;
 }
 

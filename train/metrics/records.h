@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -50,6 +51,10 @@ struct LayerRecord {
   std::vector<std::int64_t> expert_load;  // tokens of the step that each routed expert got
   ClampCounts clamp;
   double bias_low = 0, bias_high = 0;  // range of the router's balancing bias
+  // Of a CSA layer whose indexer learns: its loss, nats per target, without the weight; and the
+  // share of the teacher that it has captured, 1 - loss / loss of a uniform guess. NaN elsewhere.
+  double index_kl = std::numeric_limits<double>::quiet_NaN();
+  double index_captured = std::numeric_limits<double>::quiet_NaN();
 };
 
 struct EventRecord {

@@ -136,7 +136,7 @@ std::string figure(const std::string& title, const std::string& unit, const Line
 }
 
 std::string learning_section(const RunHistory& history) {
-  const LineChart clamp = clamp_chart(history);
+  const LineChart clamp = clamp_chart(history), indexer = indexer_chart(history);
   return "<h2>Learning</h2>\n<div class=\"grid\">" +
          figure("Loss", "cross-entropy, nats per token, log scale", cross_entropy_chart(history)) +
          figure("Bits per byte", "validation text", bits_per_byte_chart(history)) +
@@ -146,6 +146,9 @@ std::string learning_section(const RunHistory& history) {
          (clamp.series.empty() ? figure("SwiGLU clamp", "inputs beyond the limit", "",
                                         "<p class=\"none\">No input has gone beyond it.</p>")
                                : figure("SwiGLU clamp", "inputs beyond the limit", clamp)) +
+         (indexer.series.empty()
+              ? ""
+              : figure("Indexers", "attention's choice that they have learned", indexer)) +
          "</div>\n";
 }
 

@@ -212,6 +212,23 @@ LineChart imbalance_chart(const RunHistory& history) {
   return chart;
 }
 
+LineChart indexer_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Share of attention that each indexer has captured by step";
+  chart.y_format = "share";
+  std::map<std::int64_t, std::vector<LayerRecord>> layers;
+  for (const LayerRecord& r : history.layers) {
+    if (!std::isnan(r.index_captured)) layers[r.layer].push_back(r);
+  }
+  int color = 0;
+  for (const auto& [layer, records] : layers) {
+    chart.series.push_back(
+        thinned(smoothed(series_of(records, "Layer " + std::to_string(layer), color++,
+                                   [](const LayerRecord& r) { return r.index_captured; }))));
+  }
+  return chart;
+}
+
 LineChart learning_curve(const RunHistory& history) {
   LineChart chart;
   chart.label = "Bits per byte of training and validation by step";

@@ -23,6 +23,9 @@ LineChart imbalance_chart(const RunHistory& history);
 // with the ratio that the last evaluation had.
 LineChart learning_curve(const RunHistory& history);
 
+// How much of attention each indexer has captured, by layer.
+LineChart indexer_chart(const RunHistory& history);
+
 // The records of one layer, as the heat map takes them.
 struct LayerLoads {
   std::string name;  // "Layer 3", "MTP"

@@ -1,0 +1,123 @@
+#include "train/interop/export_model.h"
+
+#include <deque>
+#include <map>
+#include <numeric>
+
+#include "train/config/model_json.h"
+#include "train/interop/new_folder.h"
+#include "train/interop/safetensors.h"
+#include "train/interop/tokenizer_files.h"
+#include "train/interop/weight_index.h"
+#include "train/metrics/file_replacement.h"
+
+namespace shoal {
+namespace {
+
+void write_text(const std::string& path, const std::string& text) {
+  FileReplacement file(path);
+  file.append(text);
+  file.commit();
+}
+
+std::vector<std::int64_t> dims(const Shape& shape) {
+  return {shape.dim.begin(), shape.dim.begin() + shape.rank};
+}
+
+// A model's tensors by name, where they lie; hash tables as the 64-bit integers that others expect.
+class Tensors {
+ public:
+  explicit Tensors(Model& model) {
+    model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
+      add({piece.name, "F32", dims(piece.shape), p.value.as<float>() + piece.offset});
+    });
+    for (const ModelBuffer& b : model.store().buffers()) {
+      if (b.value.dtype == DType::kF32) {
+        add({b.name, "F32", dims(b.value.shape), b.value.data});
+      } else {
+        const auto* ids = b.value.as<std::int32_t>();
+        wide_.emplace_back(ids, ids + b.value.shape.numel());
+        add({b.name, "I64", dims(b.value.shape), wide_.back().data()});
+      }
+    }
+  }
+
+  // Consecutive names to a file, as many as fit.
+  std::vector<std::vector<TensorToWrite>> shards(std::uint64_t limit) const {
+    std::vector<std::vector<TensorToWrite>> shards(1);
+    std::uint64_t filled = 0;
+    for (const auto& [name, tensor] : by_name_) {
+      const std::uint64_t bytes = bytes_of(tensor);
+      if (!shards.back().empty() && filled + bytes > limit) {
+        shards.emplace_back();
+        filled = 0;
+      }
+      shards.back().push_back(tensor);
+      filled += bytes;
+    }
+    return shards;
+  }
+
+  static std::uint64_t bytes_of(const TensorToWrite& tensor) {
+    const std::int64_t numel = std::accumulate(tensor.shape.begin(), tensor.shape.end(),
+                                               std::int64_t{1}, std::multiplies<>());
+    return static_cast<std::uint64_t>(numel) * (tensor.dtype == "F32" ? 4 : 8);
+  }
+
+ private:
+  void add(TensorToWrite tensor) { by_name_[tensor.name] = tensor; }
+
+  std::map<std::string, TensorToWrite> by_name_;
+  std::deque<std::vector<std::int64_t>> wide_;
+};
+
+}  // namespace
+
+Exported export_model(Model& model, const std::string& folder, bool byte_tokenizer,
+                      std::uint64_t shard_bytes) {
+  NewFolder out(folder);
+  Exported done;
+  done.folder = out.path();
+  const ModelConfig& config = model.config();
+  nlohmann::json json = model_to_json(config);
+  json["dtype"] = "float32";
+  if (json.at("model_type") != kTransformersModelType) {
+    done.warnings.push_back(
+        "transformers has no such model (residual streams, layers or routing are not V4's): only "
+        "Shoal reads this folder");
+  }
+  const Tensors tensors(model);
+  const auto shards = tensors.shards(shard_bytes);
+  WeightIndex index;
+  for (std::size_t s = 0; s < shards.size(); ++s) {
+    const std::string name = shards.size() == 1
+                                 ? kWeightsName
+                                 : shard_name(static_cast<std::int64_t>(s) + 1,
+                                              static_cast<std::int64_t>(shards.size()));
+    done.weight_files.push_back(name);
+    for (const TensorToWrite& tensor : shards[s]) {
+      index.file_of[tensor.name] = name;
+      done.bytes += Tensors::bytes_of(tensor);
+    }
+  }
+  index.total_bytes = static_cast<std::int64_t>(done.bytes);
+  done.tensors = static_cast<std::int64_t>(index.file_of.size());
+
+  const std::string at = out.begin() + "/";
+  for (std::size_t s = 0; s < shards.size(); ++s) {
+    write_safetensors(at + done.weight_files[s], shards[s]);
+  }
+  if (shards.size() > 1) write_text(at + kIndexName, weight_index_text(index));
+  write_text(at + "config.json", json.dump(2) + "\n");
+  const nlohmann::json generation = {{"bos_token_id", config.bos_token_id},
+                                     {"eos_token_id", config.eos_token_id}};
+  write_text(at + "generation_config.json", generation.dump(2) + "\n");
+  if (byte_tokenizer) {
+    write_text(at + "tokenizer.json", byte_tokenizer_json());
+    write_text(at + "tokenizer_config.json", byte_tokenizer_config(config.max_position_embeddings));
+  }
+  out.commit();
+  return done;
+}
+
+}  // namespace shoal
