@@ -83,8 +83,8 @@ double share(std::size_t part, std::size_t whole) {
 
 void say_costs(const Generation& g, const ModelConfig& model) {
   spdlog::info("read {} tokens at {} tokens/s, then one by one at {} tokens/s", g.prefill_tokens,
-               format_short(per_second(g.prefill_tokens, g.prefill_seconds), 3),
-               format_short(per_second(g.decode_tokens, g.decode_seconds), 3));
+               format_count(per_second(g.prefill_tokens, g.prefill_seconds)),
+               format_count(per_second(g.decode_tokens, g.decode_seconds)));
   spdlog::info(
       "cache: {} bytes, {} of one raw key-value row for every token and layer ({} bytes), {} of "
       "keys "
