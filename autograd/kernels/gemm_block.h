@@ -72,17 +72,27 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
   }
 }
 
-// For A with contiguous columns (weight gradients): to[k * R + r] = A[m + r, k0 + k], rows past the
-// edge repeat nothing and stay unread.
+// For A with contiguous columns (weight gradients), kGroups groups of R rows at a time, which read
+// whole cache lines: to[(group * K + k) * R + r] = A[m + group * R + r, k0 + k]; rows past the edge
+// stay unread.
+constexpr Index kGroups = 4;
+
 template <int R>
 void pack_a(const shoal::Gemm& g, Index k0, Index k1, Index m, Index rows, float* to) {
-  for (Index k = k0; k < k1; ++k, to += R) {
-    const float* from = g.a + (g.a_ks != nullptr ? g.a_ks[k] : k) * g.a_k + m;
-    if (rows == R) {
-      __builtin_memcpy(to, from, R * sizeof(float));
-    } else {
-      for (Index r = 0; r < rows; ++r) to[r] = from[r];
+  constexpr Index kAhead = 12;  // terms; each lies in lines of its own
+  const Index K = k1 - k0;
+  const auto at = [&](Index k) { return g.a + (g.a_ks != nullptr ? g.a_ks[k] : k) * g.a_k + m; };
+  for (Index k = 0; k < K; ++k) {
+    const float* from = at(k0 + k);
+    if (k + kAhead < K) {
+      const float* later = at(k0 + k + kAhead);
+      for (Index r = 0; r < rows; r += 16) __builtin_prefetch(later + r);
     }
+    Index r = 0;
+    for (; r + R <= rows; r += R) {
+      __builtin_memcpy(to + r * K + k * R, from + r, R * sizeof(float));
+    }
+    for (Index i = r; i < rows; ++i) to[r * K + k * R + i - r] = from[i];
   }
 }
 
@@ -162,8 +172,11 @@ void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1
           a[r] = g.a + (g.a_rows != nullptr ? g.a_rows[m + r] : m + r) * g.a_row + k0;
         }
       } else {
-        pack_a<kRows>(g, k0, k1, m, rows, packed_a);
-        a[0] = packed_a;
+        const Index group = (m - m0) / kRows % kGroups;
+        if (group == 0) {
+          pack_a<kRows>(g, k0, k1, m, smaller(kGroups * kRows, m1 - m), packed_a);
+        }
+        a[0] = packed_a + group * kRows * K;
       }
       const float* panel = packed_b;
       for (Index n = n0; n < n1; n += kCols, panel += kCols * K) {
