@@ -67,7 +67,7 @@ void run_task(const Gemm& g, const Cut& cut, Index task) {
   const Index depth = std::min(g.K, kDepth);
   const Index width = (n1 - n0 + 31) / 32 * 32;
   auto* packed_b = static_cast<float*>(thread_scratch(
-      0, static_cast<std::size_t>(depth * (width + kGroupsOfA * kMaxRows)) * sizeof(float) + 64));
+      0, static_cast<std::size_t>(depth * (width + kGroups * kMaxRows)) * sizeof(float) + 64));
   float* packed_a = packed_b + depth * width;
   if (wide()) {
     multiply_block_wide(g, m0, m1, n0, n1, kDepth, packed_b, packed_a);

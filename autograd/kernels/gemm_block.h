@@ -73,24 +73,29 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
   }
 }
 
-// For A with contiguous columns (weight gradients), groups of R rows one after the other:
-// to[group * R * K + k * R + r] = A[m + group * R + r, k0 + k]; past the edge nothing is written.
-// Several groups at a time: a row of A is longer than a group, and would else be fetched again for
-// each of them.
+// For A with contiguous columns (weight gradients), kGroups groups of R rows at a time, which read
+// whole cache lines: to[(group * K + k) * R + r] = A[m + group * R + r, k0 + k]; rows past the edge
+// stay unread.
+constexpr Index kGroups = 4;
+
 template <int R>
 void pack_a(const shoal::Gemm& g, Index k0, Index k1, Index m, Index rows, float* to) {
-  for (Index k = k0; k < k1; ++k, to += R) {
-    const float* from = g.a + (g.a_ks != nullptr ? g.a_ks[k] : k) * g.a_k + m;
-    float* out = to;
-    Index r = 0;
-    for (; r + R <= rows; r += R, out += R * (k1 - k0)) {
-      __builtin_memcpy(out, from + r, R * sizeof(float));
+  constexpr Index kAhead = 12;  // terms; each lies in lines of its own
+  const Index K = k1 - k0;
+  const auto at = [&](Index k) { return g.a + (g.a_ks != nullptr ? g.a_ks[k] : k) * g.a_k + m; };
+  for (Index k = 0; k < K; ++k) {
+    const float* from = at(k0 + k);
+    if (k + kAhead < K) {
+      const float* later = at(k0 + k + kAhead);
+      for (Index r = 0; r < rows; r += 16) __builtin_prefetch(later + r);
     }
-    for (Index i = 0; r + i < rows; ++i) out[i] = from[r + i];
+    Index r = 0;
+    for (; r + R <= rows; r += R) {
+      __builtin_memcpy(to + r * K + k * R, from + r, R * sizeof(float));
+    }
+    for (Index i = r; i < rows; ++i) to[r * K + k * R + i - r] = from[i];
   }
 }
-
-constexpr Index kGroupsOfA = 8;
 
 // Where the rows of a panel of B lie: packed one after the other, or in B itself.
 enum class Rows { kPacked, kInB, kGathered };
@@ -179,14 +184,14 @@ void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1
     const bool add = g.add || k0 > 0;
     if (whole < n1) pack_b<kCols>(g, k0, k1, whole, n1, packed_b);
     for (Index m = m0; m < m1; m += kRows) {
-      const Index rows = smaller(kRows, m1 - m), group = (m - m0) / kRows % kGroupsOfA;
+      const Index rows = smaller(kRows, m1 - m), group = (m - m0) / kRows % kGroups;
       const float* a[kRows];
       if (in_rows) {
         for (Index r = 0; r < rows; ++r) {
           a[r] = g.a + (g.a_rows != nullptr ? g.a_rows[m + r] : m + r) * g.a_row + k0;
         }
       } else {
-        if (group == 0) pack_a<kRows>(g, k0, k1, m, smaller(kGroupsOfA * kRows, m1 - m), packed_a);
+        if (group == 0) pack_a<kRows>(g, k0, k1, m, smaller(kGroups * kRows, m1 - m), packed_a);
         a[0] = packed_a + group * kRows * K;
       }
       float* c = g.c + m * g.c_row;
