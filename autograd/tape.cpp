@@ -125,9 +125,11 @@ void Tape::walk_back(std::size_t begin) {
 }
 
 void Tape::end_microbatch() {
-  // Values of a forward without backward still hold gradients only if backward threw.
-  for (Value& v : values_) give_back(v);
   arena_.release(0);
+  // Blocks are reused within a micro-batch only: their sizes follow from the batch (packed
+  // documents have more or fewer entries), and blocks of sizes that are gone would pile up.
+  grads_.release(0);
+  for (auto& [bytes, blocks] : free_grads_) blocks.clear();
   records_.clear();
   args_.clear();
   log_.clear();

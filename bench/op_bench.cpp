@@ -7,10 +7,11 @@
 
 #include "autograd/base/rng.h"
 #include "autograd/kernels/gemm.h"
+#include "autograd/ops/attention.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/experts.h"
 #include "autograd/ops/hyper_connection.h"
-#include "autograd/ops/window_attention.h"
+#include "autograd/ops/indexer.h"
 #include "layers/rope.h"
 
 namespace shoal {
@@ -114,25 +115,93 @@ void mhc_sublayer(benchmark::State& state) {
 }
 BENCHMARK(mhc_sublayer)->Arg(0)->Arg(1)->ArgName("backward")->UseRealTime();
 
-void attention(benchmark::State& state) {
+// One document of kRows rows, and its entries at a rate.
+struct Rows {
+  explicit Rows(std::int64_t rate, std::int64_t slots)
+      : first(kRows, 0), position(kRows), count(kRows), chosen(kRows * slots) {
+    const Rng rng(4, Purpose::kBench);
+    for (std::int64_t n = 0; n < kRows; ++n) {
+      const auto i = static_cast<std::size_t>(n);
+      position[i] = static_cast<std::int32_t>(n);
+      count[i] = static_cast<std::int32_t>((n + 1) / rate);
+      std::int64_t from = 0;  // a random choice in rising order
+      for (std::int64_t slot = 0; slot < slots; ++slot) {
+        const std::int64_t left = std::min<std::int64_t>(slots, count[i]) - slot;
+        if (left > 0) {
+          const std::int64_t room = count[i] - from - left + 1;
+          const auto step = rng.below(
+              static_cast<std::uint64_t>(n * slots + slot),
+              static_cast<std::uint64_t>(std::min<std::int64_t>(room, 2 * count[i] / slots + 1)));
+          from += static_cast<std::int64_t>(step) + 1;
+        }
+        chosen[static_cast<std::size_t>(n * slots + slot)] =
+            left > 0 ? static_cast<std::int32_t>(from - 1) : -1;
+      }
+    }
+  }
+  static Tensor tensor(std::vector<std::int32_t>& values) {
+    return {values.data(),
+            {kRows, static_cast<std::int64_t>(values.size()) / kRows},
+            DType::kI32,
+            kConstant};
+  }
+  std::vector<std::int32_t> first, position, count, chosen;
+};
+
+// range(1): 0 the window alone, else the rate of entries; range(2): how many are chosen, 0: all
+void attention_case(benchmark::State& state) {
   constexpr std::int64_t H = 8, D = 128, window = 64;
-  Leaves p({{kRows, H * D}, {kRows, D}, {H}});
+  const std::int64_t rate = state.range(1), slots = state.range(2);
+  const std::int64_t M = rate > 0 ? kRows / rate : 0;
+  Leaves p({{kRows, H * D}, {kRows, D}, {H}, {M, D}});
   RopeTableStorage rope(RopeConfig{}, 16);
   rope.grow(kRows);
-  std::vector<std::int32_t> first(kRows, 0), position(kRows);
-  for (std::int64_t n = 0; n < kRows; ++n) {
-    position[static_cast<std::size_t>(n)] = static_cast<std::int32_t>(n);
-  }
-  const Tensor first_N{first.data(), {kRows}, DType::kI32, kConstant};
-  const Tensor position_N{position.data(), {kRows}, DType::kI32, kConstant};
+  Rows rows(std::max<std::int64_t>(1, rate), slots);
   run_op(state, [&](Tape& t) {
-    return window_attention(t, p(t, 0), p(t, 1), p(t, 2), first_N, position_N, rope.table(),
-                            window);
+    Entries entries;
+    if (M > 0) entries = {p(t, 3), Rows::tensor(rows.first), Rows::tensor(rows.count), {}};
+    if (slots > 0) entries.chosen = Rows::tensor(rows.chosen);
+    return attention(t, p(t, 0), p(t, 1), p(t, 2), Rows::tensor(rows.first),
+                     Rows::tensor(rows.position), rope.table(), window, entries)
+        .o;
   });
-  report_flops(
-      state, (state.range(0) != 0 ? 3.0 : 1.0) * 4.0 * static_cast<double>(kRows * window * H * D));
+  double pairs = static_cast<double>(kRows * window);
+  for (const std::int32_t n : rows.count) {
+    if (M > 0) pairs += static_cast<double>(slots > 0 ? std::min<std::int64_t>(n, slots) : n);
+  }
+  report_flops(state, (state.range(0) != 0 ? 3.0 : 1.0) * 4.0 * pairs * H * D);
 }
-BENCHMARK(attention)->Arg(0)->Arg(1)->ArgName("backward")->UseRealTime();
+BENCHMARK(attention_case)
+    ->Name("attention")
+    ->ArgNames({"backward", "rate", "chosen"})
+    ->ArgsProduct({{0, 1}, {0}, {0}})
+    ->ArgsProduct({{0, 1}, {16}, {0}})
+    ->ArgsProduct({{0, 1}, {4}, {64}})
+    ->UseRealTime();
+
+// range(0): rows' scores and choice; 1: the indexer's loss forward, 2: and backward
+void indexer_case(benchmark::State& state) {
+  constexpr std::int64_t H = 4, D = 64, HT = 8, DT = 128, rate = 4, slots = 64, M = kRows / rate;
+  Leaves p({{kRows, H * D}, {M, D}, {kRows, H}, {kRows, HT * DT}, {M, DT}, {kRows, HT}});
+  Rows rows(rate, slots);
+  std::vector<std::int32_t> valid(kRows, 1);
+  Tape tape;
+  for (auto _ : state) {
+    const IndexScores scores{p(tape, 0), p(tape, 1), p(tape, 2), Rows::tensor(rows.first),
+                             Rows::tensor(rows.count)};
+    if (state.range(0) == 0) {
+      benchmark::DoNotOptimize(choose_entries(tape, scores, slots));
+    } else {
+      Tensor teacher[3];
+      for (std::size_t i = 0; i < 3; ++i) teacher[i] = p.params[3 + i].value;
+      const IndexLoss loss = index_loss(tape, scores, {teacher[0], teacher[1], teacher[2]},
+                                        Rows::tensor(rows.chosen), Rows::tensor(valid));
+      if (state.range(0) == 2) tape.backward(loss.kl);
+    }
+    tape.end_microbatch();
+  }
+}
+BENCHMARK(indexer_case)->Name("indexer")->ArgName("part")->Arg(0)->Arg(1)->Arg(2)->UseRealTime();
 
 void expert_layer(benchmark::State& state) {
   constexpr std::int64_t E = 32, K = 4, F = 256;

@@ -10,23 +10,27 @@
 #include "data/documents.h"
 #include "data/packing.h"
 #include "data/sampler.h"
+#include "data/synthetic/episodes.h"
 
 namespace shoal {
 
 struct CorpusPath {
   std::string path;  // see read_documents()
   double weight = 1.0;
+  std::optional<TaskConfig> task = {};  // instead of a path; stands alone in its list
 };
 
 struct DataConfig {
   std::vector<CorpusPath> train;
-  double validation_share = 0.05;            // of the documents; 0: no validation ...
-  std::vector<CorpusPath> validation_files;  // ... unless files are named; their weights are unused
+  // Of the documents; 0: no validation. Of a task: above 0, the held-out episodes of the same one.
+  double validation_share = 0.05;
+  std::vector<CorpusPath> validation_files;  // instead of a share; their weights are unused
   std::int64_t sequence_length = 512;
   std::uint64_t seed = 1;  // of the order, not of the split
 };
 
-// Documents packed into sequences of T rows, to train on or to evaluate on.
+// Documents packed into sequences of T rows, to train on or to evaluate on; or the episodes of a
+// task, one a sequence.
 //
 // When every weight is 1, all corpora are one source whose epoch is each sequence once; otherwise
 // each corpus is a source of its own and appears with its share of the weights.
@@ -39,7 +43,14 @@ class Dataset {
   // Every source has to have a document. No sources at all: an empty data set.
   Dataset(std::shared_ptr<const Documents> documents, const std::vector<Source>& sources,
           const Tokenizer& tokenizer, std::int64_t T, std::uint64_t seed);
+  // Training sample g is episode g; in order there are task.episodes of them.
+  Dataset(const TaskConfig& task, std::int64_t T, std::uint64_t seed, bool held_out);
 
+  // The same data in sequences of another length; sample g then is another one.
+  Dataset with_length(std::int64_t T) const;
+
+  // Null for documents.
+  const TaskConfig* task() const { return episodes_ ? &episodes_->task() : nullptr; }
   std::int64_t sequence_length() const { return T_; }
   std::int64_t sequences() const { return sequences_; }    // of all sources, each once
   std::int64_t documents() const { return documents_; }    // likewise
@@ -54,7 +65,7 @@ class Dataset {
   // Bytes of text that the batch's targets stand for: what bits per byte divides by.
   std::int64_t batch_text_bytes(const Batch& batch) const;
 
-  // How often each id is read in sequences() training samples. [vocabulary]
+  // How often each id is read in sequences() training samples. [vocabulary, or what a task knows]
   std::vector<std::int64_t> token_counts() const;
   // Equal for equal documents, tokenizer, packing and weights; 64 hex digits.
   const std::string& fingerprint() const { return fingerprint_; }
@@ -63,11 +74,17 @@ class Dataset {
   void fill_sequence(const Packing& packing, std::int64_t sequence, std::int64_t b,
                      Batch& batch) const;
   void fill_padding(std::int64_t begin, std::int64_t end, Batch& batch) const;
-  std::string measure_fingerprint(const Tokenizer& tokenizer,
-                                  const std::vector<Source>& sources) const;
+  std::vector<std::int64_t> task_token_counts() const;
+  std::string measure_task_fingerprint() const;
+  void pack(std::int64_t T);
+  std::string measure_fingerprint() const;
 
+  std::optional<Episodes> episodes_;  // then there is no text
   std::shared_ptr<const Documents> text_;
-  std::int64_t T_;
+  std::vector<Source> sources_;
+  std::string tokenizer_;  // its fingerprint
+  std::uint64_t seed_ = 0;
+  std::int64_t T_ = 0;
   std::vector<Packing> packings_;  // one for each source
   std::optional<Sampler> sampler_;
   std::vector<std::int32_t> id_bytes_;  // [vocabulary] bytes of text of an id

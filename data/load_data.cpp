@@ -6,6 +6,7 @@
 #include "data/dataset.h"
 #include "data/split.h"
 #include "data/text_source.h"
+#include "data/tokenizer/bytes.h"
 
 namespace shoal {
 namespace {
@@ -14,6 +15,18 @@ namespace {
 bool is_weighted(const DataConfig& config) {
   return std::any_of(config.train.begin(), config.train.end(),
                      [](const CorpusPath& corpus) { return corpus.weight != 1.0; });
+}
+
+// The task of a list, or null; it cannot share the list with anything.
+const TaskConfig* task_of(const std::vector<CorpusPath>& corpora, const char* key) {
+  for (const CorpusPath& corpus : corpora) {
+    if (!corpus.task) continue;
+    if (corpora.size() > 1 || corpus.weight != 1.0) {
+      reject(Failure::kUsage, key, ": a task cannot be mixed with other data; let it stand alone");
+    }
+    return &*corpus.task;
+  }
+  return nullptr;
 }
 
 void check_config(const DataConfig& config) {
@@ -54,10 +67,31 @@ std::vector<std::int64_t> between(const std::vector<std::int64_t>& of, std::int6
           std::lower_bound(of.begin(), of.end(), end)};
 }
 
+// The held-out episodes are the same whatever the seed, like held-out documents.
+DataSplit load_tasks(const DataConfig& config, const TaskConfig& task, const TaskConfig* held_out,
+                     const Tokenizer& tokenizer) {
+  if (tokenizer.fingerprint() != ByteTokenizer().fingerprint()) {
+    reject(Failure::kUsage, "data.tokenizer: a task needs bytes");
+  }
+  const std::int64_t T = config.sequence_length;
+  if (held_out == nullptr && config.validation_share > 0.0) held_out = &task;
+  return {Dataset(task, T, config.seed, false),
+          held_out != nullptr
+              ? Dataset(*held_out, T, 0, true)
+              : Dataset(std::make_shared<Documents>(), {}, tokenizer, T, config.seed),
+          {}};
+}
+
 }  // namespace
 
 DataSplit load_data(const DataConfig& config, const Tokenizer& tokenizer) {
   check_config(config);
+  const TaskConfig* const task = task_of(config.train, "data.train");
+  const TaskConfig* const held_out = task_of(config.validation_files, "data.validation");
+  if (!config.validation_files.empty() && (task == nullptr) != (held_out == nullptr)) {
+    reject(Failure::kUsage, "data.validation: a task validates a task and text validates text");
+  }
+  if (task != nullptr) return load_tasks(config, *task, held_out, tokenizer);
   const auto documents = std::make_shared<Documents>();
   std::vector<std::int64_t> first{0};  // document of each training corpus
   for (const CorpusPath& corpus : config.train) {

@@ -22,16 +22,13 @@ Tensor Block::attention_input(Tape& tape, const StreamMix& mix) const {
   return rms_norm(tape, mix.read, attn_norm_.value, eps_);
 }
 
-Tensor Block::after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix) const {
-  return hc_attn_.expand(tape, X, attended, mix);
-}
-
-Block::Result Block::feed_forward(Tape& tape, Tensor X, Tensor tokens, const BatchTensors& batch,
-                                  MoeStats* stats) const {
-  const StreamMix mix = hc_ffn_.collapse(tape, X);
+Block::Result Block::after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix,
+                                     Tensor tokens, const BatchTensors& batch,
+                                     MoeStats* stats) const {
+  const StreamStep ffn = hc_attn_.expand_into(tape, X, attended, mix, hc_ffn_);
   const MoeLayer::Result moe =
-      ffn_.forward(tape, rms_norm(tape, mix.read, ffn_norm_.value, eps_), tokens, batch, stats);
-  return {hc_ffn_.expand(tape, X, moe.y, mix), moe.balance, {}, {}};
+      ffn_.forward(tape, rms_norm(tape, ffn.mix.read, ffn_norm_.value, eps_), tokens, batch, stats);
+  return {hc_ffn_.expand(tape, ffn.x, moe.y, ffn.mix), moe.balance, {}, {}};
 }
 
 Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
@@ -40,8 +37,7 @@ Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BlockInp
   const StreamMix mix = attention_mix(tape, X);
   const AttentionLayer::Result attended =
       attn_.forward(tape, attention_input(tape, mix), *input.batch, input.ropes, input.indexer);
-  Result result =
-      feed_forward(tape, after_attention(tape, X, attended.y, mix), tokens, *input.batch, stats);
+  Result result = after_attention(tape, X, attended.y, mix, tokens, *input.batch, stats);
   result.index_loss = attended.index_loss;
   result.chosen = attended.chosen;
   return result;

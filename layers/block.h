@@ -27,14 +27,13 @@ class Block {
   };
   Result forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
                  MoeStats* stats) const;
-  // Its feed-forward half alone: what follows attention.
-  Result feed_forward(Tape& tape, Tensor X, Tensor tokens, const BatchTensors& batch,
-                      MoeStats* stats) const;
 
-  // The attention half, for decoding from a cache: its input, and the streams after it.
+  // The steps of forward(), for decoding from a cache: attention's input, and all that follows
+  // attention.
   StreamMix attention_mix(Tape& tape, Tensor X) const;
   Tensor attention_input(Tape& tape, const StreamMix& mix) const;
-  Tensor after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix) const;
+  Result after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix, Tensor tokens,
+                         const BatchTensors& batch, MoeStats* stats) const;
 
   const AttentionLayer& attention() const { return attn_; }
   const MoeLayer& feed_forward() const { return ffn_; }

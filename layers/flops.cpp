@@ -7,22 +7,35 @@
 namespace shoal {
 namespace {
 
-constexpr double kTraining = 3.0 * 2.0;  // forward and twice backward, two operations each
+constexpr double kMultiplyAdd = 2.0;
 
-// Multiply-adds per token of one block's products with weights.
-double block_products(const ModelConfig& m, FeedForwardKind kind) {
+// Multiply-adds per token of the products with weights.
+double attention_products(const ModelConfig& m, AttentionKind kind) {
   const auto d = static_cast<double>(m.hidden_size);
   const auto heads = static_cast<double>(m.num_attention_heads * m.head_dim);
   const auto latent = static_cast<double>(m.q_lora_rank), out = static_cast<double>(m.o_lora_rank);
-  const double attention = d * latent + latent * heads + d * static_cast<double>(m.head_dim) +
-                           heads * out + static_cast<double>(m.o_groups) * out * d;
+  const double halves = kind == AttentionKind::kCompressedSparse ? 2.0 : 1.0;
+  const double compressor =
+      m.compress_rate(kind) > 0 ? 2.0 * halves * d * static_cast<double>(m.head_dim) : 0.0;
+  return d * latent + latent * heads + d * static_cast<double>(m.head_dim) + compressor +
+         heads * out + static_cast<double>(m.o_groups) * out * d;
+}
+
+double indexer_products(const ModelConfig& m) {
+  const auto d = static_cast<double>(m.hidden_size), width = static_cast<double>(m.index_head_dim);
+  const auto heads = static_cast<double>(m.index_n_heads);
+  return static_cast<double>(m.q_lora_rank) * heads * width + d * heads + 4.0 * d * width;
+}
+
+double rest_of_block(const ModelConfig& m, FeedForwardKind kind) {
+  const auto d = static_cast<double>(m.hidden_size);
   const bool dense = kind == FeedForwardKind::kDense;
   const auto width = static_cast<double>(m.expert_width(kind));
   const auto experts = static_cast<double>(dense ? 1 : m.num_experts_per_tok + m.n_shared_experts);
   const double router = dense ? 0.0 : d * static_cast<double>(m.n_routed_experts);
   const auto n = static_cast<double>(Residual::streams(m));
   const double mixing = m.residual == ResidualKind::kPlain ? 0.0 : 2.0 * n * d * (2.0 * n + n * n);
-  return attention + 3.0 * experts * d * width + router + mixing;
+  return 3.0 * experts * d * width + router + mixing;
 }
 
 double head_products(const ModelConfig& m) {
@@ -34,35 +47,56 @@ double head_products(const ModelConfig& m) {
 
 }  // namespace
 
-ModelFlops count_flops(const ModelConfig& m) {
-  ModelFlops f;
+ModelFlops count_flops(const ModelConfig& m, const IndexerMode& indexer) {
+  // Forward and twice backward; while the indexers alone learn, the rest runs forward only.
+  const double trained = kMultiplyAdd * (indexer.stage == IndexerStage::kWarmup ? 1.0 : 3.0);
+  const bool used = indexer.stage == IndexerStage::kSparse;
+  const bool learns = indexer.stage != IndexerStage::kDense && indexer.learns;
   // q . k and P k, per head
-  const double pair = kTraining * 2.0 * static_cast<double>(m.num_attention_heads * m.head_dim);
-  for (const FeedForwardKind kind : m.mlp_layer_types) {
-    f.per_token += kTraining * block_products(m, kind);
-    f.per_pair += pair;
+  const double pair = trained * 2.0 * static_cast<double>(m.num_attention_heads * m.head_dim);
+  const double score = kMultiplyAdd * static_cast<double>(m.index_n_heads * m.index_head_dim);
+  ModelFlops f;
+  f.per_token = trained * head_products(m);
+  for (std::size_t l = 0; l < m.layer_types.size(); ++l) {
+    const AttentionKind kind = m.layer_types[l];
+    f.per_token += trained * (attention_products(m, kind) + rest_of_block(m, m.mlp_layer_types[l]));
+    (kind == AttentionKind::kFull ? f.full : f.window) += pair;
+    if (kind == AttentionKind::kHeavilyCompressed) f.heavy += pair;
+    if (kind != AttentionKind::kCompressedSparse) continue;
+    f.sparse += pair;
+    // The indexer's input is detached: forward, and once backward for its weights.
+    if (used || learns) {
+      f.per_token += kMultiplyAdd * (learns ? 2.0 : 1.0) * indexer_products(m);
+      f.scored += score;
+    }
+    if (learns) f.learned += 2.0 * score;
   }
-  f.per_token += kTraining * head_products(m);
   if (m.num_nextn_predict_layers > 0) {
     const auto d = static_cast<double>(m.hidden_size);
     const double join = d * d * (1.0 + static_cast<double>(Residual::streams(m)));
-    f.mtp_per_token =
-        kTraining * (block_products(m, FeedForwardKind::kMoe) + join + head_products(m));
-    f.mtp_per_pair = pair;
+    f.mtp_per_token = trained * (attention_products(m, AttentionKind::kSliding) +
+                                 rest_of_block(m, FeedForwardKind::kMoe) + join + head_products(m));
+    f.mtp_window = pair;
   }
   return f;
 }
 
-double step_flops(const ModelConfig& m, const ModelFlops& flops, const Batch& batch) {
-  double tokens = 0.0, pairs = 0.0;
+double step_flops(const ModelConfig& m, const IndexerMode& indexer, const Batch& batch) {
+  const ModelFlops f = count_flops(m, indexer);
+  double flops = 0.0;
   for (std::int64_t n = 0; n < batch.rows(); ++n) {
     if (batch.is_padding(n)) continue;
-    tokens += 1.0;
-    pairs += static_cast<double>(
-        std::min(n - batch.first[static_cast<std::size_t>(n)] + 1, m.sliding_window));
+    const std::int64_t seen = n - batch.first[static_cast<std::size_t>(n)] + 1;
+    const auto window = static_cast<double>(std::min(seen, m.sliding_window));
+    const std::int64_t entries = seen / m.compress_rate_csa;
+    const auto chosen = static_cast<double>(
+        indexer.stage == IndexerStage::kSparse ? std::min(entries, m.index_topk) : entries);
+    flops += f.per_token + f.mtp_per_token + window * (f.window + f.mtp_window) +
+             static_cast<double>(seen) * f.full +
+             static_cast<double>(seen / m.compress_rate_hca) * f.heavy +
+             chosen * (f.sparse + f.learned) + static_cast<double>(entries) * f.scored;
   }
-  return tokens * (flops.per_token + flops.mtp_per_token) +
-         pairs * (flops.per_pair + flops.mtp_per_pair);
+  return flops;
 }
 
 }  // namespace shoal

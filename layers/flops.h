@@ -2,23 +2,26 @@
 #include <cstdint>
 
 #include "data/batch.h"
-#include "layers/config.h"
+#include "layers/attention/attention.h"
 
 namespace shoal {
 
-// Counts of a model, from its shapes: parameters by part, and the floating-point operations that
-// the formulas' matrix products need. A product counts 2 per multiply-add, once forward and twice
-// backward; attention counts visible pairs only; padding, recomputation, norms and the optimizer
-// count nothing. Projections with weights include mHC's; the streams' mixing itself does not count.
+// The floating-point operations that the formulas' matrix products need in a training step. A
+// product counts 2 per multiply-add, once forward and twice backward (once where its input is
+// detached); pairs of a query and a key count where the query looks at the key; padding,
+// recomputation, norms and the optimizer count nothing. Projections with weights include mHC's; the
+// streams' mixing itself does not count.
 struct ModelFlops {
-  double per_token = 0.0;      // of a training step, products with weights
-  double per_pair = 0.0;       // of a training step, one visible (query, key) pair in every layer
-  double mtp_per_token = 0.0;  // the same for the MTP module alone
-  double mtp_per_pair = 0.0;
+  double per_token = 0.0;  // products with weights
+  // Of one (query, key) pair, in all layers of that kind:
+  double window = 0.0, full = 0.0;     // raw keys
+  double sparse = 0.0, heavy = 0.0;    // entries that are looked at
+  double scored = 0.0, learned = 0.0;  // entries that the indexers score; that they learn from
+  double mtp_per_token = 0.0, mtp_window = 0.0;  // the MTP module alone
 };
-ModelFlops count_flops(const ModelConfig& config);
+ModelFlops count_flops(const ModelConfig& config, const IndexerMode& indexer);
 
-// Of one training step on these batches.
-double step_flops(const ModelConfig& config, const ModelFlops& flops, const Batch& batch);
+// Of the step's part that these sequences are.
+double step_flops(const ModelConfig& config, const IndexerMode& indexer, const Batch& batch);
 
 }  // namespace shoal

@@ -114,8 +114,7 @@ std::vector<const Block*> Model::all_blocks() const {
 }
 
 BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerMode& mode) {
-  rope_main_.grow(batch.T);
-  rope_compress_.grow(batch.T);
+  const RopeTables tables = ropes(batch.T);
   for (ModelParam& p : store_.params()) {
     // The embedding stays in: without it nothing would reach a recomputed block, which is run again
     // only because its input takes a gradient.
@@ -123,7 +122,7 @@ BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerMode& mode)
     tape.leaf(p);
   }
   batch_ = upload(tape, batch, config_);
-  return {&batch_, {rope_main_.table(), rope_compress_.table()}, mode};
+  return {&batch_, tables, mode};
 }
 
 Block::Result Model::run_block(Tape& tape, const Block& block, Tensor X, Tensor tokens,
@@ -177,7 +176,21 @@ Block::Result Model::run_mtp(Tape& tape, Tensor X, const BlockInput& input, bool
   return run_block(tape, mtp_->block, joined, input.batch->next, input, recompute, stats);
 }
 
-Tensor Model::norm_of_head(Tape& tape, Tensor X) {
+RopeTables Model::ropes(std::int64_t positions) {
+  rope_main_.grow(positions);
+  rope_compress_.grow(positions);
+  return {rope_main_.table(), rope_compress_.table()};
+}
+
+Tensor Model::embed(Tape& tape, Tensor tokens) const {
+  return embedding(tape, embed_->value, tokens, Residual::streams(config_));
+}
+
+Tensor Model::logits(Tape& tape, Tensor X) const {
+  return linear(tape, norm_of_head(tape, X), head_->value);
+}
+
+Tensor Model::norm_of_head(Tape& tape, Tensor X) const {
   return rms_norm(tape, hc_head_->forward(tape, X), norm_->value,
                   static_cast<float>(config_.rms_norm_eps));
 }
@@ -186,7 +199,7 @@ Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, con
                  ModelStats* stats) {
   const BlockInput input = begin(tape, batch, {mode.indexer, weights.index_kl != 0.0});
   const BatchTensors& b = *input.batch;
-  const Tensor X0 = embedding(tape, embed_->value, b.tokens, Residual::streams(config_));
+  const Tensor X0 = embed(tape, b.tokens);
   const Trunk trunk = run_blocks(tape, X0, input, mode.recompute, stats, nullptr);
   Loss loss;
   loss.balance = trunk.balance;
@@ -221,9 +234,9 @@ Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_
   const BlockInput input = begin(tape, batch, {stage, false});
   Activations out;
   out.sparse = input.batch->sparse;
-  const Tensor X0 = embedding(tape, embed_->value, input.batch->tokens, Residual::streams(config_));
+  const Tensor X0 = embed(tape, input.batch->tokens);
   const Trunk trunk = run_blocks(tape, X0, input, false, nullptr, &out);
-  out.logits = linear(tape, norm_of_head(tape, trunk.X), head_->value);
+  out.logits = logits(tape, trunk.X);
   if (mtp_ && with_mtp) {
     const Block::Result r = run_mtp(tape, trunk.X, input, false, nullptr);
     const Tensor h = rms_norm(tape, mtp_->head.forward(tape, r.X), mtp_->norm.value,
@@ -237,7 +250,7 @@ Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std
                              IndexerStage stage) {
   const NoGrad off(tape);
   const BlockInput input = begin(tape, batch, {stage, false});
-  const Tensor X0 = embedding(tape, embed_->value, input.batch->tokens, Residual::streams(config_));
+  const Tensor X0 = embed(tape, input.batch->tokens);
   const Tensor X = run_blocks(tape, X0, input, false, nullptr, nullptr).X;
   const std::int64_t width = X.shape[1] * X.shape[2];
   const Tensor picked =
@@ -246,7 +259,7 @@ Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std
     std::copy_n(X.as<float>() + rows[i] * width, width,
                 picked.as<float>() + static_cast<std::int64_t>(i) * width);
   }
-  return linear(tape, norm_of_head(tape, picked), head_->value);
+  return logits(tape, picked);
 }
 
 }  // namespace shoal

@@ -72,6 +72,11 @@ class Model {
   Tensor logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows,
                         IndexerStage stage = IndexerStage::kSparse);
 
+  // The steps of a forward pass around the blocks, for decoding from a cache.
+  RopeTables ropes(std::int64_t positions);       // angles of at least so many positions
+  Tensor embed(Tape& tape, Tensor tokens) const;  // [N] i32 -> streams [N, n, C]
+  Tensor logits(Tape& tape, Tensor X) const;      // streams [N, n, C] -> [N, V]
+
   ParamStore& store() { return store_; }
   const ParamStore& store() const { return store_; }
   const ModelConfig& config() const { return config_; }
@@ -95,7 +100,7 @@ class Model {
                           const BlockInput& input, bool recompute, MoeStats* stats);
   // Parameters enter the tape (those that learn in this stage), the batch is laid out.
   BlockInput begin(Tape& tape, const Batch& batch, const IndexerMode& mode);
-  Tensor norm_of_head(Tape& tape, Tensor X);
+  Tensor norm_of_head(Tape& tape, Tensor X) const;
 
   ModelConfig config_;
   ParamStore store_;

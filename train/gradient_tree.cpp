@@ -15,10 +15,17 @@ std::int64_t GradientTree::levels(std::int64_t micro_batches) {
 
 GradientTree::GradientTree(ParamStore& store, std::int64_t micro_batches)
     : store_(store),
+      most_(micro_batches),
       micro_batches_(micro_batches),
       pages_(static_cast<std::size_t>(levels(micro_batches) * store.flat_size()) * sizeof(float)) {
   CHECK(micro_batches >= 1, "GradientTree: no micro-batch");
   store_.bind_grads(level(0).data());
+}
+
+void GradientTree::set_micro_batches(std::int64_t micro_batches) {
+  CHECK(micro_batches >= 1 && micro_batches <= most_, "GradientTree: ", micro_batches,
+        " micro-batches, made for ", most_);
+  micro_batches_ = micro_batches;
 }
 
 std::span<float> GradientTree::level(std::int64_t depth) const {

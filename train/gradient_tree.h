@@ -16,6 +16,9 @@ class GradientTree {
  public:
   GradientTree(ParamStore& store, std::int64_t micro_batches);
 
+  // Of the steps from now on: at most as many as it was made for.
+  void set_micro_batches(std::int64_t micro_batches);
+
   // run(i) does forward and backward of micro-batch i into the bound gradients; afterwards the sum
   // over 0 .. micro_batches-1 lies in gradients(). run returns false to give the step up.
   bool accumulate(const std::function<bool(std::int64_t)>& run);
@@ -29,7 +32,7 @@ class GradientTree {
   std::span<float> level(std::int64_t depth) const;
 
   ParamStore& store_;
-  std::int64_t micro_batches_;
+  std::int64_t most_, micro_batches_;
   PageRange pages_;
 };
 

@@ -84,6 +84,37 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64
   return e;
 }
 
+const Stage& longest(std::span<const Stage> stages) {
+  return *std::max_element(stages.begin(), stages.end(), [](const Stage& a, const Stage& b) {
+    const std::int64_t rows_a = a.micro_batch * a.sequence_length;
+    const std::int64_t rows_b = b.micro_batch * b.sequence_length;
+    return rows_a != rows_b ? rows_a < rows_b : a.sequence_length < b.sequence_length;
+  });
+}
+
+std::int64_t most_micro_batches(std::span<const Stage> stages) {
+  std::int64_t most = 0;
+  for (const Stage& stage : stages) most = std::max(most, stage.micro_batches());
+  return most;
+}
+
+MemoryEstimate estimate_memory(Model& model, const RunConfig& config,
+                               std::span<const Stage> stages) {
+  MemoryEstimate most;
+  for (const Stage& stage : stages) {
+    const MemoryEstimate e =
+        estimate_memory(model, config_at(config, stage), stage.micro_batches());
+    most.parameters = std::max(most.parameters, e.parameters);
+    most.gradients = std::max(most.gradients, e.gradients);
+    most.optimizer = std::max(most.optimizer, e.optimizer);
+    most.tape.records = std::max(most.tape.records, e.tape.records);
+    most.tape.arena_low_peak = std::max(most.tape.arena_low_peak, e.tape.arena_low_peak);
+    most.tape.arena_high_peak = std::max(most.tape.arena_high_peak, e.tape.arena_high_peak);
+    most.tape.grad_peak = std::max(most.tape.grad_peak, e.tape.grad_peak);
+  }
+  return most;
+}
+
 void require_memory(const MemoryEstimate& e, const RunConfig& config) {
   const std::size_t available = available_memory();
   if (e.total() <= available) return;

@@ -1,9 +1,11 @@
 #pragma once
 #include <cstddef>
+#include <span>
 #include <string>
 
 #include "layers/model.h"
 #include "train/config/run_config.h"
+#include "train/config/stages.h"
 
 namespace shoal {
 
@@ -19,6 +21,13 @@ struct MemoryEstimate {
 // where not even the residual streams of a micro-batch would fit.
 MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64_t micro_batches,
                                std::string* dump = nullptr);
+
+// What all stages of a run need: of each part the most.
+MemoryEstimate estimate_memory(Model& model, const RunConfig& config,
+                               std::span<const Stage> stages);
+// The one whose micro-batch has the most rows, of those the longest.
+const Stage& longest(std::span<const Stage> stages);
+std::int64_t most_micro_batches(std::span<const Stage> stages);
 
 // Error(kUsage) that says how much is missing and which key to lower, if it will not fit.
 void require_memory(const MemoryEstimate& estimate, const RunConfig& config);

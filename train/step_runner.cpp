@@ -19,7 +19,8 @@ StepCounts count(std::span<const Batch> batches) {
   for (const Batch& batch : batches) {
     counts.sequences += batch.B;
     for (std::int64_t n = 0; n < batch.rows(); ++n) {
-      counts.targets += batch.is_padding(n) ? 0 : 1;
+      counts.rows += batch.is_padding(n) ? 0 : 1;
+      counts.targets += batch.targets[static_cast<std::size_t>(n)] >= 0 ? 1 : 0;
       counts.mtp_targets += batch.second_target(n) >= 0 ? 1 : 0;
     }
   }
@@ -50,13 +51,14 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
   const LossWeights weights{share(1.0, counts.targets),
                             alone || !model_.has_mtp() ? 0.0 : share(loss.mtp, counts.mtp_targets),
                             alone ? 0.0 : share(loss.balance, counts.sequences),
-                            alone ? 0.0 : share(loss.index_kl, counts.targets)};
+                            alone ? 0.0 : share(loss.index_kl, counts.rows)};
   for (BlockStats& s : stats_) {
     std::fill(s.load.begin(), s.load.end(), 0);
     s.clamped = {};
     s.index = {};
   }
   StepOutcome out;
+  out.targets = counts.targets;
   const auto run = [&](std::int64_t i) {
     if (give_up && give_up()) return false;
     const auto at = static_cast<std::size_t>(i);
@@ -106,6 +108,12 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const LossConfig& l
   if (loss.indexer != IndexerStage::kWarmup) update_router_biases();
   out.updated = true;
   return out;
+}
+
+void StepRunner::set_micro_batches(std::int64_t micro_batches) {
+  tree_.set_micro_batches(micro_batches);
+  sums_.resize(static_cast<std::size_t>(micro_batches));
+  for (std::vector<IndexSums>& sums : index_sums_) sums.resize(sums_.size());
 }
 
 // b_i += gamma sign(mean load - load_i), from the loads of the whole step (spec 5.4).

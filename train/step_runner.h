@@ -26,6 +26,7 @@ struct LossSums {
 };
 
 struct StepCounts {
+  std::int64_t rows = 0;  // without padding; each has a target unless a task counts answers alone
   std::int64_t targets = 0, mtp_targets = 0, sequences = 0;
 };
 StepCounts count(std::span<const Batch> batches);
@@ -35,6 +36,7 @@ struct StepOutcome {
   double ce = 0, mtp = 0, balance = 0, index_kl = 0;  // weighted: they add up to loss
   double loss = 0;
   double mtp_mean = 0;  // without its weight
+  std::int64_t targets = 0;
   GradHealth grads;
   bool updated = false;  // false: the numbers were bad, nothing changed
 };
@@ -48,7 +50,7 @@ class StepRunner {
     OptimizerConfig optimizer;
     double clip = 1.0, router_bias_speed = 0.001;
     bool recompute = false;
-    std::int64_t micro_batches = 1;  // of a step
+    std::int64_t micro_batches = 1;  // of a step, at most
   };
   StepRunner(Model& model, Tape& tape, const Options& options);
 
@@ -58,6 +60,9 @@ class StepRunner {
   // gradients(), then the update, unless a number is not finite.
   StepOutcome step(std::span<const Batch> batches, const LossConfig& loss, std::int64_t step,
                    double lr, const std::function<bool()>& give_up = nullptr);
+
+  // Micro-batches of the steps from now on: at most as many as in the options.
+  void set_micro_batches(std::int64_t micro_batches);
 
   Optimizer& optimizer() { return optimizer_; }
   std::span<const float> flat_gradients() const { return tree_.gradients(); }

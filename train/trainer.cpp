@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "autograd/base/sha256.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/peak.h"
 #include "train/config/show_config.h"
@@ -43,13 +44,27 @@ std::unique_ptr<Tokenizer> tokenizer_for(const RunConfig& config) {
   return tokenizer;
 }
 
+std::vector<DataSplit> load_stages(const RunConfig& config, const std::vector<Stage>& stages,
+                                   const Tokenizer& tokenizer) {
+  std::vector<DataSplit> data = {
+      load_data(data_config(config_at(config, stages.front())), tokenizer)};
+  for (std::size_t i = 1; i < stages.size(); ++i) {
+    const std::int64_t T = stages[i].sequence_length;
+    const DataSplit& last = data.back();
+    data.push_back(T == stages[i - 1].sequence_length
+                       ? last
+                       : DataSplit{last.train.with_length(T), last.validation.with_length(T), {}});
+  }
+  return data;
+}
+
 }  // namespace
 
 DataConfig data_config(const RunConfig& config) {
   DataConfig d;
-  for (const CorpusSpec& c : config.data.train) d.train.push_back({c.path, c.weight});
+  for (const CorpusSpec& c : config.data.train) d.train.push_back({c.path, c.weight, c.task});
   for (const CorpusSpec& c : config.data.validation_files) {
-    d.validation_files.push_back({c.path, c.weight});
+    d.validation_files.push_back({c.path, c.weight, c.task});
   }
   d.validation_share = config.data.validation_share;
   d.sequence_length = config.data.sequence_length;
@@ -91,18 +106,15 @@ bool holds_run(const std::string& folder) {
 Trainer::Trainer(const RunConfig& config)
     : config_(config),
       tokenizer_(tokenizer_for(config)),
-      data_(load_data(data_config(config), *tokenizer_)),
-      model_(config.model),
-      flops_(count_flops(config.model)) {
-  for (const std::string& warning : data_.warnings) spdlog::warn("{}", printable(warning));
-  sequences_ = config_.train.batch_tokens / config_.data.sequence_length;
-  micro_batches_ = sequences_ / config_.train.micro_batch;
-  schedule_ = {
-      config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps, config_.optim.decay_share,
-      shoal::planned_steps(config_.train.steps, config_.train.tokens, config_.train.batch_tokens)};
+      stages_(stages_of(config)),
+      data_(load_stages(config, stages_, *tokenizer_)),
+      model_(config.model) {
+  for (const std::string& warning : data_.front().warnings) spdlog::warn("{}", printable(warning));
+  schedule_ = {config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps,
+               config_.optim.decay_share, shoal::planned_steps(config_)};
   model_.allocate();
-  memory_ = estimate_memory(model_, config_, micro_batches_);
-  require_memory(memory_, config_);
+  memory_ = estimate_memory(model_, config_, stages_);
+  require_memory(memory_, config_at(config_, longest(stages_)));
 }
 
 Trainer::~Trainer() = default;
@@ -110,17 +122,25 @@ Trainer::~Trainer() = default;
 // Memory is taken here, once, so that the steps themselves take none.
 void Trainer::build() {
   const TraceSpan span("build");
-  runner_ = std::make_unique<StepRunner>(model_, tape_, step_options(config_, micro_batches_));
+  runner_ = std::make_unique<StepRunner>(model_, tape_,
+                                         step_options(config_, most_micro_batches(stages_)));
   tape_.populate(memory_.tape);
   const char* trace_numbers = std::getenv("SHOAL_NAN");
   tape_.trace_numbers(trace_numbers != nullptr && *trace_numbers == '1');
-  const std::vector<std::int64_t> counts = data_.train.token_counts();
+  const std::vector<std::int64_t> counts = data_.front().train.token_counts();
   std::vector<std::int64_t> padded(static_cast<std::size_t>(config_.model.vocab_size), 0);
   std::copy(counts.begin(), counts.end(), padded.begin());
   model_.initialise(config_.run.seed, padded);
-  batches_.resize(static_cast<std::size_t>(micro_batches_));
-  samples_.resize(static_cast<std::size_t>(config_.train.micro_batch));
+  enter_stage(0);
   peak_gflops_ = measure_matmul_peak_gflops();
+}
+
+// Takes memory where a stage needs more than those before.
+void Trainer::enter_stage(std::size_t index) {
+  stage_ = index;
+  batches_.resize(static_cast<std::size_t>(stage().micro_batches()));
+  samples_.resize(static_cast<std::size_t>(stage().micro_batch));
+  runner_->set_micro_batches(stage().micro_batches());
 }
 
 // Only where a run begins: whoever goes on from a checkpoint may have deleted them since.
@@ -185,7 +205,7 @@ void Trainer::resume_run() {
     if (seconds != report->manifest.info.notes.end()) {
       earlier_seconds_ = std::strtod(seconds->second.c_str(), nullptr);
     }
-    const std::string data = data_.train.fingerprint();
+    const std::string data = data_fingerprint();
     const std::string& trained_on = report->manifest.info.data_fingerprint;  // "": imported
     if (!trained_on.empty() && trained_on != data) {
       reject(Failure::kData, report->path,
@@ -277,7 +297,8 @@ RunEnd Trainer::run() {
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     double flops = 0.0;
-    for (const Batch& batch : batches_) flops += step_flops(config_.model, flops_, batch);
+    const IndexerMode indexer{loss_config().indexer, config_.loss.index_kl != 0.0};
+    for (const Batch& batch : batches_) flops += step_flops(config_.model, indexer, batch);
     if (!out.updated) {
       handle_bad_numbers(out);
       continue;
@@ -306,12 +327,18 @@ RunEnd Trainer::run() {
 
 StepOutcome Trainer::one_step() {
   const TraceSpan span("step");
+  if (const std::size_t now = stage_at(stages_, position_.step); now != stage_) {
+    enter_stage(now);
+    event("stage", Json{{"sequence_length", stage().sequence_length},
+                        {"batch_tokens", stage().batch_tokens},
+                        {"micro_batch", stage().micro_batch}});
+  }
   for (std::size_t i = 0; i < batches_.size(); ++i) {
     const auto first = position_.samples + static_cast<std::int64_t>(i * samples_.size());
     for (std::size_t k = 0; k < samples_.size(); ++k) {
       samples_[k] = first + static_cast<std::int64_t>(k);
     }
-    data_.train.fill(samples_, batches_[i]);
+    data().train.fill(samples_, batches_[i]);
   }
   return runner_->step(batches_, loss_config(), position_.step + 1,
                        learning_rate(schedule_, position_.step + 1),
@@ -321,8 +348,8 @@ StepOutcome Trainer::one_step() {
 void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
   skipped_in_a_row_ = 0;
   ++position_.step;
-  position_.tokens += config_.train.batch_tokens;
-  position_.samples += sequences_;
+  position_.tokens += stage().batch_tokens;
+  position_.samples += stage().sequences();
   StepRecord record;
   record.step = position_.step;
   record.tokens = position_.tokens;
@@ -342,16 +369,16 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
     record.clamp.clamp_inputs += c.pairs;
   }
   record.step_seconds = seconds;
-  record.tokens_per_second = static_cast<double>(config_.train.batch_tokens) / seconds;
+  record.tokens_per_second = static_cast<double>(stage().batch_tokens) / seconds;
   record.matmul_peak_share = flops / seconds / (peak_gflops_ * 1e9);
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
-  if (position_.step % config_.log.every == 0) write_layers();
+  if (position_.step % config_.log.every == 0) write_layers(out);
   progress_->step(ProgressState(record, run_seconds()));
 }
 
-void Trainer::write_layers() {
+void Trainer::write_layers(const StepOutcome& out) {
   const std::vector<const Block*> blocks = model_.all_blocks();
   for (std::size_t l = 0; l < blocks.size(); ++l) {
     const BlockStats& stats = runner_->stats()[l];
@@ -367,6 +394,10 @@ void Trainer::write_layers() {
       const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());
       record.bias_low = *low;
       record.bias_high = *high;
+    }
+    if (stats.index.uniform > 0.0) {
+      record.index_kl = stats.index.kl / static_cast<double>(out.targets);
+      record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);
   }
@@ -394,7 +425,7 @@ void Trainer::handle_bad_numbers(const StepOutcome& out) {
     event("skip", Json{{"attempted_step", step}, {"reason", what}});
     if (++skipped_in_a_row_ < kMostSkips) {
       spdlog::warn("step {} skipped: {}", step, what);
-      position_.samples += sequences_;
+      position_.samples += stage().sequences();
       return;
     }
   }
@@ -424,16 +455,21 @@ void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
 
 void Trainer::evaluate_now() {
   evaluated_step_ = position_.step;
-  if (data_.validation.sequences() > 0) {
+  const IndexerStage stage = config_.indexer.at(position_.step);
+  const std::size_t at = stage_at(stages_, position_.step);
+  const Dataset& validation = data_[at].validation;
+  if (validation.sequences() > 0) {
     const auto begin = Clock::now();
-    const Evaluation e = evaluate(model_, tape_, data_.validation, config_.train.micro_batch,
-                                  config_.train.eval_sequences);
+    const Evaluation e = evaluate(model_, tape_, validation, stages_[at].micro_batch,
+                                  config_.train.eval_sequences, stage);
     EvalRecord record;
     record.step = position_.step;
     record.loss = e.loss;
     record.bits_per_byte = e.bits_per_byte;
     record.tokens = e.tokens;
     record.bytes = e.bytes;
+    record.answers = e.answers;
+    record.answer_accuracy = e.answer_accuracy;
     record.eval_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     record.time = unix_time();
     metrics_->write(record);
@@ -442,20 +478,28 @@ void Trainer::evaluate_now() {
   }
   for (const std::string& prompt : config_.train.sample_prompts) {
     if (signal_received() != 0) return;
-    SamplingConfig sampling;
+    GenerateConfig sampling;
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
-    const std::string text = generate(model_, tape_, *tokenizer_, prompt, sampling);
+    const std::string text =
+        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, stage).texts[0].text;
     event("sample", Json{{"prompt", prompt}, {"text", text}});
     log_to_file("sample: " + printable(prompt + text));
   }
   finish_report();
 }
 
+// Of every stage's sequences; of a single one its own.
+std::string Trainer::data_fingerprint() const {
+  std::string all = data_.front().train.fingerprint();
+  for (std::size_t i = 1; i < data_.size(); ++i) all += data_[i].train.fingerprint();
+  return data_.size() == 1 ? all : sha256_hex(all.data(), all.size());
+}
+
 ManifestInfo Trainer::manifest_info() const {
   ManifestInfo info;
   info.program = program_version();
-  info.data_fingerprint = data_.train.fingerprint();
+  info.data_fingerprint = data_fingerprint();
   info.cpu_features = gemm_features();
   info.notes["run_seconds"] = std::to_string(run_seconds());
   return info;

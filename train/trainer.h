@@ -12,6 +12,7 @@
 #include "train/checkpoint/run_lock.h"
 #include "train/checkpoint/store.h"
 #include "train/config/run_config.h"
+#include "train/config/stages.h"
 #include "train/memory_estimate.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
@@ -47,7 +48,7 @@ class Trainer {
   std::int64_t planned_steps() const { return schedule_.total_steps; }
   std::int64_t step() const { return position_.step; }
   bool is_finished() const;
-  const DataSplit& data() const { return data_; }
+  const DataSplit& data() const { return data_[stage_]; }
   Model& model() { return model_; }
 
  private:
@@ -55,6 +56,9 @@ class Trainer {
   void load_initial_weights();
   void open_folder();
   void write_config() const;
+  void enter_stage(std::size_t index);
+  const Stage& stage() const { return stages_[stage_]; }
+  std::string data_fingerprint() const;
   StepOutcome one_step();
   void after_step(const StepOutcome& out, double seconds, double flops);
   void handle_bad_numbers(const StepOutcome& out);
@@ -65,20 +69,20 @@ class Trainer {
   void save(bool must = false);
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
-  void write_layers();
+  void write_layers(const StepOutcome& out);
   double run_seconds() const;
   void finish_report() const;
   LossConfig loss_config() const;
 
   RunConfig config_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  DataSplit data_;
+  std::vector<Stage> stages_;
+  std::vector<DataSplit> data_;  // of each stage
+  std::size_t stage_ = 0;        // of the step that is run, or was
   Model model_;
-  ModelFlops flops_;
   Tape tape_;
   MemoryEstimate memory_;
   ScheduleConfig schedule_;
-  std::int64_t sequences_ = 0, micro_batches_ = 0;  // of a step
   std::unique_ptr<StepRunner> runner_;
   RunPosition position_;
   std::vector<Batch> batches_;

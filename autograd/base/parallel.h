@@ -39,10 +39,14 @@ bool parallel_is_off();
 inline constexpr int kThreadSlots = 4;
 void* thread_scratch(int slot, std::size_t bytes);
 
+// A region costs a meeting of all threads, milliseconds where other programs keep one of them from
+// its core: a few items, such as rows of tokens that are decoded, are not worth it.
+inline constexpr std::int64_t kFewItems = 8;
+
 template <class Fn>
 void for_chunks(std::int64_t n, const Fn& fn) {
   if (parallel_is_off()) return;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n > kFewItems)
   for (int c = 0; c < kChunks; ++c) {
     const Range range = chunk_range(n, c);
     if (range.begin < range.end) fn(range);
@@ -50,10 +54,11 @@ void for_chunks(std::int64_t n, const Fn& fn) {
 }
 
 // Independent tasks of uneven size: each writes its own output, so who runs which does not matter.
+// `large`: there is enough work for several threads.
 template <class Fn>
-void for_tasks(std::int64_t n, const Fn& fn) {
+void for_tasks(std::int64_t n, const Fn& fn, bool large = true) {
   if (parallel_is_off()) return;
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (large && n > 1)
   for (std::int64_t i = 0; i < n; ++i) fn(i);
 }
 

@@ -6,6 +6,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
+#include "autograd/kernels/few_rows.h"
 #include "autograd/kernels/gemm_block.h"
 
 namespace shoal {
@@ -17,6 +18,9 @@ namespace {
 
 // A block of B, kDepth x kWidth floats, is 256 KiB: it shares a 512 KiB second-level cache with A.
 constexpr Index kDepth = 256, kWidth = 256, kHeight = 512, kMaxRows = 12;
+// In multiply-adds: what packing an element of B costs, and what is worth the threads' meeting. A
+// token that is decoded alone in a small replica stays on one thread.
+constexpr Index kPackingWork = 8, kThreadsWork = 4 << 20;
 
 bool processor_is_wide() {
 #if defined(__x86_64__)
@@ -59,10 +63,11 @@ void run_task(const Gemm& g, const Cut& cut, Index task) {
     }
     return;
   }
+  if (has_few_rows(g)) return multiply_few_rows(g, n0, n1);
   const Index depth = std::min(g.K, kDepth);
   const Index width = (n1 - n0 + 31) / 32 * 32;
-  auto* packed_b = static_cast<float*>(
-      thread_scratch(0, static_cast<std::size_t>(depth * (width + kMaxRows)) * sizeof(float) + 64));
+  auto* packed_b = static_cast<float*>(thread_scratch(
+      0, static_cast<std::size_t>(depth * (width + kGroupsOfA * kMaxRows)) * sizeof(float) + 64));
   float* packed_a = packed_b + depth * width;
   if (wide()) {
     multiply_block_wide(g, m0, m1, n0, n1, kDepth, packed_b, packed_a);
@@ -120,18 +125,20 @@ Gemm gemm_weight_grad(std::int64_t N, std::int64_t O, std::int64_t C, const floa
 
 void gemm(std::span<const Gemm> products) {
   if (parallel_is_off()) return;
-  Index tasks = 0;
+  Index tasks = 0, work = 0;
   for (const Gemm& g : products) {
     check(g);
     tasks += Cut(g).tasks();
+    if (g.M > 0) work += (g.M + kPackingWork) * g.N * g.K;
   }
-  for_tasks(tasks, [&](Index task) {
+  const auto run = [&](Index task) {
     for (const Gemm& g : products) {
       const Cut cut(g);
       if (task < cut.tasks()) return run_task(g, cut, task);
       task -= cut.tasks();
     }
-  });
+  };
+  for_tasks(tasks, run, work >= kThreadsWork);
 }
 
 void gemm_on_this_thread(const Gemm& g) {

@@ -1,33 +1,9 @@
-// The inner loops of kernels/gemm, included by one .cpp per instruction set. Everything lives in an
-// unnamed namespace and calls no inline function from elsewhere: a function compiled for a wide
-// processor must never be merged by the linker with its twin for a narrow one.
+// The inner loops of kernels/gemm, included by one .cpp per instruction set (see wide_vectors.h).
 #pragma once
 #include "autograd/kernels/gemm.h"
+#include "autograd/kernels/wide_vectors.h"
 
 namespace {
-
-using Index = std::int64_t;
-using V8 = float __attribute__((vector_size(32)));
-using V16 = float __attribute__((vector_size(64)));
-
-// From and to any address.
-template <class V>
-inline __attribute__((always_inline)) V load(const float* from) {
-  V v;
-  __builtin_memcpy(&v, from, sizeof(v));
-  return v;
-}
-template <class V>
-inline __attribute__((always_inline)) void store(float* to, const V& v) {
-  __builtin_memcpy(to, &v, sizeof(v));
-}
-
-// One fused multiply-add: contraction is on for this file. By value, so that no check of a
-// sanitizer comes between product and sum.
-template <class V>
-inline __attribute__((always_inline)) V multiply_add(V sum, float x, V b) {
-  return sum + x * b;
-}
 
 Index smaller(Index a, Index b) { return a < b ? a : b; }
 
@@ -57,24 +33,23 @@ inline void transpose_8x8(const float* const* from, Index k, float* to, Index ld
 template <int W>
 void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float* to) {
   const Index K = k1 - k0;
+  if (g.b_n == 1 && g.b_ns == nullptr) {
+    // A row of B at a time, into all panels: it is read from end to end.
+    for (Index k = 0; k < K; ++k) {
+      const float* from = g.b + (g.b_ks != nullptr ? g.b_ks[k0 + k] : k0 + k) * g.b_k;
+      float* out = to + k * W;
+      Index n = n0;
+      for (; n + W <= n1; n += W, out += W * K) {
+        for (int j = 0; j < W; j += 8) store(out + j, load<V8>(from + n + j));
+      }
+      if (n == n1) continue;
+      for (Index j = 0; j < n1 - n; ++j) out[j] = from[n + j];
+      for (Index j = n1 - n; j < W; ++j) out[j] = 0.0F;
+    }
+    return;
+  }
   for (Index n = n0; n < n1; n += W, to += W * K) {
     const Index cols = smaller(W, n1 - n);
-    if (g.b_n == 1 && g.b_ns == nullptr) {
-      for (Index k = 0; k < K; ++k) {
-        const Index row = g.b_ks != nullptr ? g.b_ks[k0 + k] : k0 + k;
-        const float* from = g.b + row * g.b_k + n;
-        float* out = to + k * W;
-        if (cols == W) {
-          for (int j = 0; j < W; j += 8) {
-            store(out + j, load<V8>(from + j));
-          }
-        } else {
-          for (Index j = 0; j < cols; ++j) out[j] = from[j];
-          for (Index j = cols; j < W; ++j) out[j] = 0.0F;
-        }
-      }
-      continue;
-    }
     for (Index j = 0; j < W; j += 8) {  // rows of B^T, contiguous in k
       if (j >= cols) {
         for (Index k = 0; k < K; ++k) {
@@ -98,23 +73,42 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
   }
 }
 
-// For A with contiguous columns (weight gradients): to[k * R + r] = A[m + r, k0 + k], rows past the
-// edge repeat nothing and stay unread.
+// For A with contiguous columns (weight gradients), groups of R rows one after the other:
+// to[group * R * K + k * R + r] = A[m + group * R + r, k0 + k]; past the edge nothing is written.
+// Several groups at a time: a row of A is longer than a group, and would else be fetched again for
+// each of them.
 template <int R>
 void pack_a(const shoal::Gemm& g, Index k0, Index k1, Index m, Index rows, float* to) {
   for (Index k = k0; k < k1; ++k, to += R) {
     const float* from = g.a + (g.a_ks != nullptr ? g.a_ks[k] : k) * g.a_k + m;
-    if (rows == R) {
-      __builtin_memcpy(to, from, R * sizeof(float));
-    } else {
-      for (Index r = 0; r < rows; ++r) to[r] = from[r];
+    float* out = to;
+    Index r = 0;
+    for (; r + R <= rows; r += R, out += R * (k1 - k0)) {
+      __builtin_memcpy(out, from + r, R * sizeof(float));
     }
+    for (Index i = 0; r + i < rows; ++i) out[i] = from[r + i];
   }
 }
 
+constexpr Index kGroupsOfA = 8;
+
+// Where the rows of a panel of B lie: packed one after the other, or in B itself.
+enum class Rows { kPacked, kInB, kGathered };
+struct Panel {
+  const float* at;
+  Index step = 0;                       // in B
+  const std::int32_t* index = nullptr;  // gathered: row k is index[k]
+};
+template <Rows kFrom, int kCols>
+inline __attribute__((always_inline)) const float* row_of(const Panel& b, Index k) {
+  if constexpr (kFrom == Rows::kPacked) return b.at + k * kCols;
+  if constexpr (kFrom == Rows::kInB) return b.at + k * b.step;
+  return b.at + b.index[k] * b.step;
+}
+
 // One tile of R rows and 2 vectors of columns. kPacked: A comes as a[0][k * kStride + r].
-template <class V, int R, bool kPacked, int kStride>
-inline void tile(const float* const* a, const float* panel, Index K, float* c, Index c_row,
+template <class V, int R, bool kPacked, int kStride, Rows kFrom>
+inline void tile(const float* const* a, const Panel& panel, Index K, float* c, Index c_row,
                  Index cols, bool add) {
   constexpr int kLanes = static_cast<int>(sizeof(V) / sizeof(float));
   constexpr int kCols = 2 * kLanes;
@@ -135,8 +129,9 @@ inline void tile(const float* const* a, const float* panel, Index K, float* c, I
     }
   }
   for (Index k = 0; k < K; ++k) {
-    const V b0 = load<V>(panel + k * kCols);
-    const V b1 = load<V>(panel + k * kCols + kLanes);
+    const float* b = row_of<kFrom, kCols>(panel, k);
+    const V b0 = load<V>(b);
+    const V b1 = load<V>(b + kLanes);
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) {
       const float x = kPacked ? a[0][k * kStride + r] : a[r][k];
@@ -157,48 +152,61 @@ inline void tile(const float* const* a, const float* panel, Index K, float* c, I
   }
 }
 
-template <class V, int kRows, bool kPacked, int R = kRows>
-void tile_rows(Index rows, const float* const* a, const float* panel, Index K, float* c,
+template <class V, int kRows, bool kPacked, Rows kFrom, int R = kRows>
+void tile_rows(Index rows, const float* const* a, const Panel& panel, Index K, float* c,
                Index c_row, Index cols, bool add) {
   if constexpr (R == 1) {
-    tile<V, 1, kPacked, kRows>(a, panel, K, c, c_row, cols, add);
+    tile<V, 1, kPacked, kRows, kFrom>(a, panel, K, c, c_row, cols, add);
   } else if (rows == R) {
-    tile<V, R, kPacked, kRows>(a, panel, K, c, c_row, cols, add);
+    tile<V, R, kPacked, kRows, kFrom>(a, panel, K, c, c_row, cols, add);
   } else {
-    tile_rows<V, kRows, kPacked, R - 1>(rows, a, panel, K, c, c_row, cols, add);
+    tile_rows<V, kRows, kPacked, kFrom, R - 1>(rows, a, panel, K, c, c_row, cols, add);
   }
 }
 
 // Rows [m0, m1) and columns [n0, n1) of the product. A block of B is packed into panels that stay
-// in the second-level cache; A passes by in groups of kRows rows that stay in the first.
+// in the second-level cache; A passes by in groups of kRows rows that stay in the first. For a few
+// rows that B's rows are contiguous for, packing would cost as much as it saves.
 template <class V, int kRows>
 void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1, Index k_block,
                     float* packed_b, float* packed_a) {
   constexpr int kCols = static_cast<int>(2 * sizeof(V) / sizeof(float));
   const bool in_rows = g.a_k == 1 && g.a_ks == nullptr;  // one column: both strides may be 1
+  const bool direct = in_rows && g.b_n == 1 && g.b_ns == nullptr && m1 - m0 <= 2 * kRows;
+  const Index whole = direct ? n0 + (n1 - n0) / kCols * kCols : n0;  // columns read from B itself
   for (Index k0 = 0; k0 < g.K; k0 += k_block) {
     const Index k1 = smaller(g.K, k0 + k_block), K = k1 - k0;
     const bool add = g.add || k0 > 0;
-    pack_b<kCols>(g, k0, k1, n0, n1, packed_b);
+    if (whole < n1) pack_b<kCols>(g, k0, k1, whole, n1, packed_b);
     for (Index m = m0; m < m1; m += kRows) {
-      const Index rows = smaller(kRows, m1 - m);
+      const Index rows = smaller(kRows, m1 - m), group = (m - m0) / kRows % kGroupsOfA;
       const float* a[kRows];
       if (in_rows) {
         for (Index r = 0; r < rows; ++r) {
           a[r] = g.a + (g.a_rows != nullptr ? g.a_rows[m + r] : m + r) * g.a_row + k0;
         }
       } else {
-        pack_a<kRows>(g, k0, k1, m, rows, packed_a);
-        a[0] = packed_a;
+        if (group == 0) pack_a<kRows>(g, k0, k1, m, smaller(kGroupsOfA * kRows, m1 - m), packed_a);
+        a[0] = packed_a + group * kRows * K;
       }
-      const float* panel = packed_b;
-      for (Index n = n0; n < n1; n += kCols, panel += kCols * K) {
-        float* c = g.c + m * g.c_row + n;
+      float* c = g.c + m * g.c_row;
+      for (Index n = n0; n < whole; n += kCols) {
+        if (g.b_ks != nullptr) {
+          const Panel panel{g.b + n, g.b_k, g.b_ks + k0};
+          tile_rows<V, kRows, false, Rows::kGathered>(rows, a, panel, K, c + n, g.c_row, kCols,
+                                                      add);
+        } else {
+          const Panel panel{g.b + k0 * g.b_k + n, g.b_k};
+          tile_rows<V, kRows, false, Rows::kInB>(rows, a, panel, K, c + n, g.c_row, kCols, add);
+        }
+      }
+      Panel panel{packed_b};
+      for (Index n = whole; n < n1; n += kCols, panel.at += kCols * K) {
         const Index cols = smaller(kCols, n1 - n);
         if (in_rows) {
-          tile_rows<V, kRows, false>(rows, a, panel, K, c, g.c_row, cols, add);
+          tile_rows<V, kRows, false, Rows::kPacked>(rows, a, panel, K, c + n, g.c_row, cols, add);
         } else {
-          tile_rows<V, kRows, true>(rows, a, panel, K, c, g.c_row, cols, add);
+          tile_rows<V, kRows, true, Rows::kPacked>(rows, a, panel, K, c + n, g.c_row, cols, add);
         }
       }
     }

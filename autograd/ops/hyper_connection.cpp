@@ -3,229 +3,341 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/kernels/gemm.h"
-#include "autograd/kernels/vec_math.h"
+#include "autograd/kernels/streams.h"
 
 namespace shoal {
 namespace {
 
 constexpr int kMaxStreams = 8;
 
+// Rows of one partial sum of the weight gradient, at least: fewer rows, more of the memory traffic
+// is partial sums. By shapes alone.
+struct Pieces {
+  std::int64_t N, count;
+  explicit Pieces(std::int64_t rows)
+      : N(rows), count(std::clamp<std::int64_t>(rows / 128, 1, kChunks)) {}
+  std::int64_t begin(std::int64_t piece) const { return N * piece / count; }
+};
+
+// What a kernel may ask memory for: some rows of t, or nothing where t is null.
+Ahead ahead(const Tensor& t, std::int64_t first, std::int64_t rows) {
+  if (!t) return {};
+  const std::int64_t width = t.shape.numel() / t.shape[0];
+  return {t.as<float>() + first * width, rows * width};
+}
+
+// The reading half: what the gradient of a block of rows needs besides the cotangents.
+struct Collapse {
+  Tensor x, fn, base, scale;
+  Tensor u;    // [N, J]
+  Tensor inv;  // [N]
+  Tensor pre;  // [N, n]
+  MixingShape shape;
+  float norm_eps;
+  std::int64_t N() const { return x.shape[0]; }
+  std::int64_t n() const { return x.shape[1]; }
+  std::int64_t C() const { return x.shape[2]; }
+  std::int64_t J() const { return shape.columns(); }
+  StreamShape streams() const { return {n(), C(), J()}; }
+  bool head() const { return shape.kind == Mixing::kHead; }
+  const float* row(std::int64_t i) const { return x.as<float>() + i * n() * C(); }
+
+  // At most kProjectRows rows: they are still near when their mixing weights are known.
+  void forward(const StreamKernels& kernels, const float* packed, std::int64_t first,
+               std::int64_t rows, const StreamMix& y, const AheadList& ahead) const {
+    std::array<float, kProjectRows> squares;
+    kernels.project(streams(), rows, row(first), packed, u.row(first), squares.data(), ahead);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const float mean =
+          squares[static_cast<std::size_t>(i)] / static_cast<float>(n() * C()) + norm_eps;
+      const float r = 1.0F / std::sqrt(mean);
+      inv.as<float>()[first + i] = r;
+      float* to = u.row(first + i);
+      for (std::int64_t j = 0; j < J(); ++j) to[j] *= r;
+    }
+    mixing_forward(shape, rows, u.row(first), scale.as<float>(), base.as<float>(), pre.row(first),
+                   head() ? nullptr : y.post.row(first),
+                   head() ? nullptr : y.comb.as<float>() + first * n() * n());
+    kernels.read(rows, n(), C(), row(first), pre.row(first), y.read.row(first));
+  }
+};
+
+// Backward of Collapse, block by block. With g = r du:
+//   dX_j += pre_j dread + g fn_j - (r^2 sum(du u) / (n C)) v_j,   dfn = g^T v.
+class CollapseGrad {
+ public:
+  // dy: of read and, but for the head, post and comb. fn, base, scale: where their gradients go.
+  CollapseGrad(Tape& tape, const Collapse& s, Cotangents dy, const GradSlot& fn,
+               const GradSlot& base, const GradSlot& scale)
+      : s_(s),
+        dy_(dy),
+        fn_(fn),
+        base_(base),
+        scale_(scale),
+        pieces_(s.N()),
+        packed_(tape.scratch<float>(by_panels_size(s.streams()))),
+        dfn_(tape.scratch<float>(fn ? pieces_.count * by_panels_size(s.streams()) : 1)),
+        sums_(tape.scratch<float>(pieces_.count * (3 + s.J()))) {
+    if (parallel_is_off()) return;
+    pack_by_panels(s.streams(), s.fn.as<float>(), packed_.data());
+    std::fill_n(sums_.data(), pieces_.count * (3 + s.J()), 0.0F);
+  }
+
+  // Calls block(first row, rows, rows of the next block, piece): blocks of a piece in order.
+  template <class Block>
+  void for_blocks(const Block& block) const {
+    // In chunks, so that a piece finds the same thread and its warm memory in every step.
+    for_chunks(pieces_.count, [&](Range pieces) {
+      for (std::int64_t piece = pieces.begin; piece < pieces.end; ++piece) {
+        const std::int64_t end = pieces_.begin(piece + 1);
+        for (std::int64_t first = pieces_.begin(piece); first < end; first += kBackwardRows) {
+          const std::int64_t rows = std::min(kBackwardRows, end - first);
+          block(first, rows, std::min(kBackwardRows, end - first - rows), piece);
+        }
+      }
+    });
+  }
+
+  // dx [rows, n, C] = dx_in (null: zero) + the gradient of those rows; dx null: not wanted.
+  void rows(const StreamKernels& kernels, std::int64_t piece, std::int64_t first, std::int64_t rows,
+            const float* dx_in, float* dx, const AheadList& ahead) const {
+    const std::int64_t n = s_.n(), C = s_.C(), J = s_.J();
+    const float* dread = dy_[0] ? dy_[0].row(first) : nullptr;
+    std::array<float, kBackwardRows * kMaxStreams> dpre{};
+    std::array<float, kBackwardRows * kMaxStreams * kMaxStreams> zeros;
+    std::array<float, kBackwardRows * kMaxStreams*(2 + kMaxStreams)> g;
+    std::array<float, kBackwardRows> k;
+    if (dread != nullptr) kernels.read_dots(rows, n, C, s_.row(first), dread, dpre.data());
+    const float *dpost = nullptr, *dcomb = nullptr;
+    if (!s_.head()) {
+      if (!dy_[1] || !dy_[2]) std::fill(zeros.begin(), zeros.end(), 0.0F);
+      dpost = dy_[1] ? dy_[1].as<float>() + first * n : zeros.data();
+      dcomb = dy_[2] ? dy_[2].as<float>() + first * n * n : zeros.data();
+    }
+    float* dscale = sums_.data() + piece * (3 + J);
+    mixing_backward(s_.shape, rows, s_.u.row(first), s_.scale.as<float>(), s_.base.as<float>(),
+                    dpre.data(), dpost, dcomb, g.data(), dscale, dscale + 3);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      const float inv = s_.inv.as<float>()[first + i];
+      const float* u = s_.u.row(first + i);
+      float* g_i = g.data() + i * J;
+      float carry = 0.0F;
+      for (std::int64_t j = 0; j < J; ++j) {
+        carry += g_i[j] * u[j];
+        g_i[j] *= inv;
+      }
+      k[static_cast<std::size_t>(i)] = carry * inv * inv / static_cast<float>(n * C);
+    }
+    float* dfn = fn_ ? dfn_.data() + piece * by_panels_size(s_.streams()) : nullptr;
+    kernels.collapse_backward({.shape = s_.streams(),
+                               .rows = rows,
+                               .x = s_.row(first),
+                               .g = g.data(),
+                               .k = k.data(),
+                               .pre = s_.pre.row(first),
+                               .dread = dread,
+                               .fn = packed_.data(),
+                               .dx_in = dx_in,
+                               .dx = dx,
+                               .dfn = dfn,
+                               .dfn_add = first > pieces_.begin(piece),
+                               .ahead = ahead});
+  }
+
+  // After the last block: adds up the pieces, in their order.
+  void finish() const {
+    if (parallel_is_off()) return;
+    const std::int64_t J = s_.J(), stride = 3 + J;
+    if (scale_) write_sums(scale_, s_.scale.shape.numel(), sums_.data(), stride);
+    if (base_) write_sums(base_, J, sums_.data() + 3, stride);
+    if (!fn_) return;
+    const StreamShape shape = s_.streams();
+    const std::int64_t panels = (shape.C + kStreamPanel - 1) / kStreamPanel;
+    for_tasks(shape.n * panels, [&](std::int64_t panel) {
+      const std::int64_t stream = panel / panels, c = panel % panels * kStreamPanel;
+      const std::int64_t columns = std::min(kStreamPanel, shape.C - c);
+      for (std::int64_t j = 0; j < J; ++j) {
+        const float* from = dfn_.data() + (panel * J + j) * kStreamPanel;
+        std::array<float, kStreamPanel> sum{};
+        for (std::int64_t piece = 0; piece < pieces_.count; ++piece) {
+          const float* part = from + piece * by_panels_size(shape);
+#pragma omp simd
+          for (std::size_t i = 0; i < kStreamPanel; ++i) sum[i] += part[i];
+        }
+        write_grad(fn_.data() + j * shape.K() + stream * shape.C + c, fn_.beta, columns,
+                   [&](std::int64_t i) { return sum[static_cast<std::size_t>(i)]; });
+      }
+    });
+  }
+
+ private:
+  void write_sums(const GradSlot& slot, std::int64_t size, const float* first,
+                  std::int64_t stride) const {
+    for (std::int64_t i = 0; i < size; ++i) {
+      float sum = 0.0F;
+      for (std::int64_t piece = 0; piece < pieces_.count; ++piece) sum += first[piece * stride + i];
+      write_grad(slot.data() + i, slot.beta, 1, [=](std::int64_t) { return sum; });
+    }
+  }
+
+  const Collapse& s_;
+  Cotangents dy_;
+  GradSlot fn_, base_, scale_;
+  Pieces pieces_;
+  Scratch<float> packed_, dfn_, sums_;
+};
+
 struct HcCollapse {
   static constexpr std::string_view kName = "hc_collapse";
   enum Input { kX, kFn, kBase, kScale };
   enum Output { kRead, kPost, kComb };
-  struct Saved {
-    Tensor x, fn, base, scale;
-    Tensor u;    // [N, J]
-    Tensor inv;  // [N]
-    Tensor pre;  // [N, n]
-    MixingShape shape;
-    float norm_eps;
-    std::int64_t N() const { return x.shape[0]; }
-    std::int64_t n() const { return x.shape[1]; }
-    std::int64_t C() const { return x.shape[2]; }
-    std::int64_t J() const { return shape.columns(); }
-  };
+  using Saved = Collapse;
 
-  static void forward(Tape&, const Saved& s, Outputs y) {
-    const std::int64_t n = s.n(), C = s.C(), J = s.J();
-    gemm(gemm_forward(s.N(), J, n * C, s.x.as<float>(), s.fn.as<float>(), s.u.as<float>()));
-    const bool head = s.shape.kind == Mixing::kHead;
-    for_chunks(s.N(), [&](Range rows) {
-      for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-        const float* x = s.x.as<float>() + i * n * C;
-        const float inv =
-            1.0F / std::sqrt(sum_squares(x, n * C) / static_cast<float>(n * C) + s.norm_eps);
-        s.inv.as<float>()[i] = inv;
-        float* u = s.u.row(i);
-        for (std::int64_t j = 0; j < J; ++j) u[j] *= inv;
-        // Eight tokens fill the lanes; this chunk's X of eight tokens is still near.
-        const std::int64_t first = rows.begin + (i - rows.begin) / 8 * 8;
-        if (i + 1 != std::min(first + 8, rows.end)) continue;
-        mixing_forward(s.shape, i + 1 - first, s.u.row(first), s.scale.as<float>(),
-                       s.base.as<float>(), s.pre.row(first), head ? nullptr : y[kPost].row(first),
-                       head ? nullptr : y[kComb].as<float>() + first * n * n);
-        for (std::int64_t row = first; row <= i; ++row) {
-          collapse(s.x.as<float>() + row * n * C, s.pre.row(row), n, C, y[kRead].row(row));
-        }
-      }
-    });
-  }
-
-  static void collapse(const float* x, const float* pre, std::int64_t n, std::int64_t C,
-                       float* out) {
-    const float first = pre[0];
-#pragma omp simd
-    for (std::int64_t c = 0; c < C; ++c) out[c] = first * x[c];
-    for (std::int64_t j = 1; j < n; ++j) {
-      const float a = pre[j];
-      const float* from = x + j * C;
-#pragma omp simd
-      for (std::int64_t c = 0; c < C; ++c) out[c] = std::fma(a, from[c], out[c]);
-    }
-  }
-
-  // With g = r du:  dX_j += pre_j dread + g fn_j - (r^2 sum(du u) / (n C)) v_j,  dfn = g^T v.
-  static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
-    const std::int64_t N = s.N(), n = s.n(), C = s.C(), J = s.J();
-    const bool head = s.shape.kind == Mixing::kHead;
-    const auto g = tape.scratch<float>(N * J);
-    const auto dpre = tape.scratch<float>(N * n);
-    const auto partial = tape.scratch<float>(kChunks * (3 + J));
-    const auto zeros = tape.scratch<float>(N * n * n);
-    if (!parallel_is_off()) {
-      std::fill_n(partial.data(), kChunks * (3 + J), 0.0F);
-      if (!head && (!dy[kPost] || !dy[kComb])) std::fill_n(zeros.data(), N * n * n, 0.0F);
-    }
-    const float* dpost = head ? nullptr : (dy[kPost] ? dy[kPost].as<float>() : zeros.data());
-    const float* dcomb = head ? nullptr : (dy[kComb] ? dy[kComb].as<float>() : zeros.data());
-    for_chunks(N, [&](Range rows) {
-      float* dscale = partial.data() + rows.chunk * (3 + J);
-      constexpr std::int64_t kRows = 24;  // their X and dX stay in the second-level cache
-      for (std::int64_t first = rows.begin; first < rows.end; first += kRows) {
-        const std::int64_t last = std::min(first + kRows, rows.end);
-        for (std::int64_t i = first; i < last; ++i) {
-          for (std::int64_t j = 0; j < n; ++j) {
-            dpre[i * n + j] =
-                dy[kRead] ? dot(s.x.as<float>() + (i * n + j) * C, dy[kRead].row(i), C) : 0.0F;
-          }
-        }
-        mixing_backward(s.shape, last - first, s.u.row(first), s.scale.as<float>(),
-                        s.base.as<float>(), dpre.data() + first * n,
-                        head ? nullptr : dpost + first * n, head ? nullptr : dcomb + first * n * n,
-                        g.data() + first * J, dscale, dscale + 3);
-        for (std::int64_t i = first; i < last; ++i) {
-          const float inv = s.inv.as<float>()[i];
-          float* g_i = g.data() + i * J;
-          float carry = 0.0F;
-          for (std::int64_t j = 0; j < J; ++j) {
-            carry += g_i[j] * s.u.row(i)[j];
-            g_i[j] *= inv;
-          }
-          if (!dx[kX]) continue;
-          const float k = carry * inv * inv / static_cast<float>(n * C);
-          for (std::int64_t j = 0; j < n; ++j) {
-            const float* x = s.x.as<float>() + (i * n + j) * C;
-            const float* dread = dy[kRead] ? dy[kRead].row(i) : x;
-            const float a = dy[kRead] ? s.pre.row(i)[j] : 0.0F;
-            write_grad(dx[kX].data() + (i * n + j) * C, dx[kX].beta, C,
-                       [=](std::int64_t c) { return a * dread[c] - k * x[c]; });
-          }
-        }
-        if (dx[kX]) {
-          gemm_on_this_thread(gemm_input_grad(last - first, J, n * C, g.data() + first * J,
-                                              s.fn.as<float>(), dx[kX].data() + first * n * C,
-                                              true));
-        }
-      }
-    });
-    if (dx[kFn]) {
-      gemm(gemm_weight_grad(N, J, n * C, g.data(), s.x.as<float>(), dx[kFn].data(),
-                            dx[kFn].beta != 0.0F));
-    }
+  static void forward(Tape& tape, const Saved& s, Outputs y) {
+    const auto packed = tape.scratch<float>(by_terms_size(s.streams()));
     if (parallel_is_off()) return;
-    if (dx[kScale]) {
-      write_grad(dx[kScale].data(), dx[kScale].beta, s.scale.shape.numel(),
-                 [&](std::int64_t i) { return sum_chunks(partial.data() + i, 3 + J); });
-    }
-    if (dx[kBase]) {
-      write_grad(dx[kBase].data(), dx[kBase].beta, J,
-                 [&](std::int64_t j) { return sum_chunks(partial.data() + 3 + j, 3 + J); });
-    }
+    pack_by_terms(s.streams(), s.fn.as<float>(), packed.data());
+    const StreamKernels& kernels = stream_kernels();
+    const StreamMix mix{y[0], s.head() ? Tensor{} : y[1], s.head() ? Tensor{} : y[2]};
+    for_chunks(s.N(), [&](Range rows) {
+      for (std::int64_t i = rows.begin; i < rows.end; i += kProjectRows) {
+        const std::int64_t some = std::min(kProjectRows, rows.end - i);
+        const std::int64_t later = std::min(kProjectRows, rows.end - i - some);
+        s.forward(kernels, packed.data(), i, some, mix, {{ahead(s.x, i + some, later)}});
+      }
+    });
+  }
+
+  static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
+    const CollapseGrad grad(tape, s, dy, dx[kFn], dx[kBase], dx[kScale]);
+    const StreamKernels& kernels = stream_kernels();
+    const std::int64_t width = s.n() * s.C();
+    grad.for_blocks(
+        [&](std::int64_t first, std::int64_t rows, std::int64_t later, std::int64_t piece) {
+          float* to = dx[kX] ? dx[kX].data() + first * width : nullptr;
+          grad.rows(kernels, piece, first, rows, dx[kX].beta != 0.0F ? to : nullptr, to,
+                    {{ahead(s.x, first + rows, later), ahead(dx[kX].grad, first + rows, later),
+                      ahead(dy[kRead], first + rows, later)}});
+        });
+    grad.finish();
   }
 };
 const RegisterOp kCollapseRegistered{kOpInfo<HcCollapse>};
 
+// The writing half.
+struct Expand {
+  Tensor x, out, post, comb;  // as in hc_expand
+  std::int64_t n() const { return x.shape[1]; }
+  std::int64_t C() const { return x.shape[2]; }
+
+  void forward(const StreamKernels& kernels, std::int64_t first, std::int64_t rows,
+               float* y) const {
+    const std::int64_t width = n() * C();
+    kernels.expand(rows, n(), C(), x.as<float>() + first * width, out.row(first), post.row(first),
+                   comb.as<float>() + first * n() * n(), y + first * width);
+  }
+  // dx: of x, out, post, comb;  dy: of those rows.
+  void backward(const StreamKernels& kernels, std::int64_t first, std::int64_t rows,
+                const float* dy, GradSlots dx) const {
+    const auto at = [&](std::size_t i, std::int64_t size) {
+      return dx[i] ? dx[i].data() + first * size : nullptr;
+    };
+    const std::int64_t width = n() * C();
+    kernels.expand_backward({.rows = rows,
+                             .n = n(),
+                             .C = C(),
+                             .x = x.as<float>() + first * width,
+                             .out = out.row(first),
+                             .post = post.row(first),
+                             .comb = comb.as<float>() + first * n() * n(),
+                             .dy = dy,
+                             .dx = at(0, width),
+                             .dout = at(1, C()),
+                             .dpost = at(2, n()),
+                             .dcomb = at(3, n() * n()),
+                             .dx_add = dx[0].beta != 0.0F,
+                             .dout_add = dx[1].beta != 0.0F,
+                             .dpost_add = dx[2].beta != 0.0F,
+                             .dcomb_add = dx[3].beta != 0.0F});
+  }
+};
+
 struct HcExpand {
   static constexpr std::string_view kName = "hc_expand";
-  enum Input { kX, kOut, kPost, kComb };
-  struct Saved {
-    Tensor x, out, post, comb;
-    std::int64_t n() const { return x.shape[1]; }
-    std::int64_t C() const { return x.shape[2]; }
-  };
-
-  template <int n>
-  static void forward_rows(const Saved& s, Range rows, float* y) {
-    const std::int64_t C = s.C();
-    for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-      const float* x = s.x.as<float>() + i * n * C;
-      const float* out = s.out.row(i);
-      const float* post = s.post.row(i);
-      const float* comb = s.comb.as<float>() + i * n * n;
-      float* to = y + i * n * C;
-#pragma omp simd
-      for (std::int64_t c = 0; c < C; ++c) {
-        for (int k = 0; k < n; ++k) {
-          float sum = post[k] * out[c];
-          for (int j = 0; j < n; ++j) sum = std::fma(comb[j * n + k], x[j * C + c], sum);
-          to[k * C + c] = sum;
-        }
-      }
-    }
-  }
+  using Saved = Expand;
 
   static void forward(Tape&, const Saved& s, Outputs y) {
+    const StreamKernels& kernels = stream_kernels();
     for_chunks(s.x.shape[0], [&](Range rows) {
-      with_streams(s.n(), [&]<int n>() { forward_rows<n>(s, rows, y[0].as<float>()); });
+      s.forward(kernels, rows.begin, rows.end - rows.begin, y[0].as<float>());
     });
   }
-
-  // dpost_k = dy_k . out,  dout = sum_k post_k dy_k,  dcomb_jk = x_j . dy_k,
-  // dx_j = sum_k comb_jk dy_k
-  template <int n>
-  static void backward_rows(const Saved& s, Range rows, const float* dy, GradSlots dx) {
-    const std::int64_t C = s.C();
-    for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-      const float* x = s.x.as<float>() + i * n * C;
-      const float* out = s.out.row(i);
-      const float* post = s.post.row(i);
-      const float* comb = s.comb.as<float>() + i * n * n;
-      const float* g = dy + i * n * C;
-      if (dx[kX]) {
-        for (int j = 0; j < n; ++j) {
-          write_grad(dx[kX].data() + (i * n + j) * C, dx[kX].beta, C, [=](std::int64_t c) {
-            float sum = 0.0F;
-            for (int k = 0; k < n; ++k) sum = std::fma(comb[j * n + k], g[k * C + c], sum);
-            return sum;
-          });
-        }
-      }
-      if (dx[kOut]) {
-        write_grad(dx[kOut].data() + i * C, dx[kOut].beta, C, [=](std::int64_t c) {
-          float sum = 0.0F;
-          for (int k = 0; k < n; ++k) sum = std::fma(post[k], g[k * C + c], sum);
-          return sum;
-        });
-      }
-      if (dx[kPost]) {
-        write_grad(dx[kPost].data() + i * n, dx[kPost].beta, n,
-                   [=](std::int64_t k) { return dot(g + k * C, out, C); });
-      }
-      if (dx[kComb]) {
-        write_grad(dx[kComb].data() + i * n * n, dx[kComb].beta, n * n,
-                   [=](std::int64_t jk) { return dot(x + jk / n * C, g + jk % n * C, C); });
-      }
-    }
-  }
-
   static void backward(Tape&, const Saved& s, Cotangents dy, GradSlots dx) {
+    const StreamKernels& kernels = stream_kernels();
     for_chunks(s.x.shape[0], [&](Range rows) {
-      with_streams(s.n(), [&]<int n>() { backward_rows<n>(s, rows, dy[0].as<float>(), dx); });
+      s.backward(kernels, rows.begin, rows.end - rows.begin,
+                 dy[0].as<float>() + rows.begin * s.n() * s.C(), dx);
     });
   }
 };
 const RegisterOp kExpandRegistered{kOpInfo<HcExpand>};
 
-}  // namespace
+// Streams are written and read again while they are near. In backward the gradient of y lives in a
+// block of rows alone: the later half of the tape left its part in dy[0].
+struct HcExpandCollapse {
+  static constexpr std::string_view kName = "hc_expand_collapse";
+  enum Input { kX, kOut, kPost, kComb, kFn, kBase, kScale };
+  enum Output { kY, kRead, kNextPost, kNextComb };
+  struct Saved {
+    Expand expand;
+    Collapse collapse;  // of y
+  };
 
-StreamMix hc_collapse(Tape& tape, Tensor x, Tensor fn, Tensor base, Tensor scale,
-                      const MixingShape& shape, float norm_eps) {
+  static void forward(Tape& tape, const Saved& s, Outputs y) {
+    const auto packed = tape.scratch<float>(by_terms_size(s.collapse.streams()));
+    if (parallel_is_off()) return;
+    pack_by_terms(s.collapse.streams(), s.collapse.fn.as<float>(), packed.data());
+    const StreamKernels& kernels = stream_kernels();
+    const StreamMix mix{y[kRead], y[kNextPost], y[kNextComb]};
+    for_chunks(s.collapse.N(), [&](Range rows) {
+      for (std::int64_t i = rows.begin; i < rows.end; i += kProjectRows) {
+        const std::int64_t some = std::min(kProjectRows, rows.end - i);
+        const std::int64_t later = std::min(kProjectRows, rows.end - i - some), next = i + some;
+        s.expand.forward(kernels, i, some, y[kY].as<float>());
+        s.collapse.forward(kernels, packed.data(), i, some, mix,
+                           {{ahead(s.expand.x, next, later), ahead(s.expand.out, next, later),
+                             ahead(y[kY], next, later)}});
+      }
+    });
+  }
+
+  static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
+    const CollapseGrad grad(tape, s.collapse, dy.subspan(kRead), dx[kFn], dx[kBase], dx[kScale]);
+    const StreamKernels& kernels = stream_kernels();
+    const std::int64_t width = s.expand.n() * s.expand.C();
+    grad.for_blocks(
+        [&](std::int64_t first, std::int64_t rows, std::int64_t later, std::int64_t piece) {
+          const float* summed = dy[kY] ? dy[kY].as<float>() + first * width : nullptr;
+          auto* total = static_cast<float*>(
+              thread_scratch(1, static_cast<std::size_t>(kBackwardRows * width) * sizeof(float)));
+          const std::int64_t next = first + rows;
+          const Tensor& y = s.collapse.x;
+          grad.rows(
+              kernels, piece, first, rows, summed, total,
+              {{ahead(s.expand.x, first, rows), ahead(s.expand.out, first, rows),
+                ahead(y, next, later), ahead(dy[kY], next, later), ahead(dy[kRead], next, later)}});
+          s.expand.backward(kernels, first, rows, total, dx);
+        });
+    grad.finish();
+  }
+};
+const RegisterOp kBothRegistered{kOpInfo<HcExpandCollapse>};
+
+void check_collapse(Tensor x, Tensor fn, Tensor base, Tensor scale, const MixingShape& shape) {
   CHECK(x.shape.rank == 3 && x.shape[1] == shape.streams && shape.streams >= 1 &&
             shape.streams <= kMaxStreams,
         "hc_collapse: x ", x.shape, " for ", shape.streams, " streams (1 to ", kMaxStreams, ")");
-  const std::int64_t N = x.shape[0], n = x.shape[1], C = x.shape[2], J = shape.columns();
+  const std::int64_t n = x.shape[1], C = x.shape[2], J = shape.columns();
   const bool head = shape.kind == Mixing::kHead;
   CHECK(
       (fn.shape == Shape{J, n * C} && base.shape == Shape{J} && scale.shape == Shape{head ? 1 : 3}),
@@ -233,10 +345,26 @@ StreamMix hc_collapse(Tape& tape, Tensor x, Tensor fn, Tensor base, Tensor scale
       x.shape);
   CHECK(shape.iterations >= 1 && shape.iterations <= kMaxMixingIterations,
         "hc_collapse: ", shape.iterations, " iterations; 1 to ", kMaxMixingIterations);
+}
+
+void check_expand(Tensor x, Tensor out, Tensor post, Tensor comb) {
+  CHECK(x.shape.rank == 3 && x.shape[1] <= kMaxStreams, "hc_expand: x ", x.shape);
+  const std::int64_t N = x.shape[0], n = x.shape[1], C = x.shape[2];
+  CHECK((out.shape == Shape{N, C} && post.shape == Shape{N, n} && comb.shape == Shape{N, n, n}),
+        "hc_expand: x ", x.shape, ", out ", out.shape, ", post ", post.shape, ", comb ",
+        comb.shape);
+}
+
+}  // namespace
+
+StreamMix hc_collapse(Tape& tape, Tensor x, Tensor fn, Tensor base, Tensor scale,
+                      const MixingShape& shape, float norm_eps) {
+  check_collapse(x, fn, base, scale, shape);
+  const std::int64_t N = x.shape[0], n = x.shape[1], C = x.shape[2], J = shape.columns();
   StreamMix mix{tape.alloc({N, C}), {}, {}};
-  const HcCollapse::Saved saved{
+  const Collapse saved{
       x, fn, base, scale, tape.alloc({N, J}), tape.alloc({N}), tape.alloc({N, n}), shape, norm_eps};
-  if (head) {
+  if (shape.kind == Mixing::kHead) {
     tape.apply<HcCollapse>(saved, {x, fn, base, scale}, {&mix.read});
   } else {
     mix.post = tape.alloc({N, n});
@@ -246,12 +374,25 @@ StreamMix hc_collapse(Tape& tape, Tensor x, Tensor fn, Tensor base, Tensor scale
   return mix;
 }
 
+StreamStep hc_expand_collapse(Tape& tape, Tensor x, Tensor out, Tensor post, Tensor comb, Tensor fn,
+                              Tensor base, Tensor scale, const MixingShape& shape, float norm_eps) {
+  check_expand(x, out, post, comb);
+  check_collapse(x, fn, base, scale, shape);
+  CHECK(shape.kind != Mixing::kHead, "hc_expand_collapse: a head has no next sublayer");
+  const std::int64_t N = x.shape[0], n = x.shape[1], C = x.shape[2], J = shape.columns();
+  StreamStep y{tape.alloc(x.shape),
+               {tape.alloc({N, C}), tape.alloc({N, n}), tape.alloc({N, n, n})}};
+  const Collapse collapse{
+      y.x,   fn,      base, scale, tape.alloc({N, J}), tape.alloc({N}), tape.alloc({N, n}),
+      shape, norm_eps};
+  tape.apply<HcExpandCollapse>({{x, out, post, comb}, collapse},
+                               {x, out, post, comb, fn, base, scale},
+                               {&y.x, &y.mix.read, &y.mix.post, &y.mix.comb});
+  return y;
+}
+
 Tensor hc_expand(Tape& tape, Tensor x, Tensor out, Tensor post, Tensor comb) {
-  CHECK(x.shape.rank == 3 && x.shape[1] <= kMaxStreams, "hc_expand: x ", x.shape);
-  const std::int64_t N = x.shape[0], n = x.shape[1], C = x.shape[2];
-  CHECK((out.shape == Shape{N, C} && post.shape == Shape{N, n} && comb.shape == Shape{N, n, n}),
-        "hc_expand: x ", x.shape, ", out ", out.shape, ", post ", post.shape, ", comb ",
-        comb.shape);
+  check_expand(x, out, post, comb);
   Tensor y = tape.alloc(x.shape);
   tape.apply<HcExpand>({x, out, post, comb}, {x, out, post, comb}, {&y});
   return y;

@@ -22,4 +22,13 @@ StreamMix hc_collapse(Tape& tape, Tensor x, Tensor fn, Tensor base, Tensor scale
 //   x [N, n, C]   out [N, C]   post [N, n]   comb [N, n, n]   ->   y like x
 Tensor hc_expand(Tape& tape, Tensor x, Tensor out, Tensor post, Tensor comb);
 
+// hc_expand and then hc_collapse of its y, in one pass over the streams each way and with the same
+// bits: the end of one sublayer and the beginning of the next. Not for kHead.
+struct StreamStep {
+  Tensor x;  // y of hc_expand
+  StreamMix mix;
+};
+StreamStep hc_expand_collapse(Tape& tape, Tensor x, Tensor out, Tensor post, Tensor comb, Tensor fn,
+                              Tensor base, Tensor scale, const MixingShape& shape, float norm_eps);
+
 }  // namespace shoal

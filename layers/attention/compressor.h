@@ -16,6 +16,11 @@ class Compressor {
   Tensor project(Tape& tape, Tensor x_NC) const;
   Tensor pool(Tape& tape, Tensor projected, const EntryRows& rows, RopeTable rope) const;
 
+  std::int64_t width() const { return norm_.value.shape.numel(); }  // of an entry
+  std::int64_t projected_width() const { return projection_.value.shape.rows(); }
+  std::int64_t rate() const { return ape_.value.shape.rows(); }
+  bool overlaps() const { return overlap_; }
+
  private:
   bool overlap_;
   float eps_;

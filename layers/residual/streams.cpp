@@ -77,6 +77,16 @@ Tensor Residual::expand(Tape& tape, Tensor X, Tensor out, const StreamMix& mix) 
   return hc_expand(tape, X, out, mix.post, mix.comb);
 }
 
+StreamStep Residual::expand_into(Tape& tape, Tensor X, Tensor out, const StreamMix& mix,
+                                 const Residual& next) const {
+  if (fn_ == nullptr) {
+    X = expand(tape, X, out, mix);
+    return {X, next.collapse(tape, X)};
+  }
+  return hc_expand_collapse(tape, X, out, mix.post, mix.comb, next.fn_->value, next.base_->value,
+                            next.scale_->value, next.shape_, next.norm_eps_);
+}
+
 ResidualHead::ResidualHead(ParamStore& store, const std::string& name, const ModelConfig& config)
     : shape_{Mixing::kHead, Residual::streams(config), config.hc_sinkhorn_iters,
              static_cast<float>(config.hc_eps)},

@@ -16,6 +16,9 @@ class Residual {
   StreamMix collapse(Tape& tape, Tensor X) const;
   // X and the sublayer's output [N, C] -> the next X.
   Tensor expand(Tape& tape, Tensor X, Tensor out, const StreamMix& mix) const;
+  // expand(), and collapse() of the sublayer that comes next: same bits, less memory traffic.
+  StreamStep expand_into(Tape& tape, Tensor X, Tensor out, const StreamMix& mix,
+                         const Residual& next) const;
 
   static std::int64_t streams(const ModelConfig& config) {
     return config.residual == ResidualKind::kPlain ? 1 : config.hc_mult;

@@ -287,5 +287,39 @@ TEST(Dataset, EmptyDocumentsAloneAreNoCorpus) {
               HasSubstr("data.train: holds only empty documents"));
 }
 
+TEST(Dataset, OfAnotherLengthIsWhatItWouldHaveBeenFromTheStart) {
+  const TemporaryFolder folder;
+  DataConfig config;
+  config.train = {{folder.write("a.txt", corpus(30)), 2.0, {}},
+                  {folder.write("b.txt", corpus(20)), 1.0, {}}};
+  config.validation_share = 0.2;
+  config.sequence_length = 24;
+  config.seed = 5;
+  const DataSplit one = load_data(config, kBytes);
+  config.sequence_length = 64;
+  const DataSplit other = load_data(config, kBytes);
+  const auto expect_equal = [](const Dataset& a, const Dataset& b) {
+    EXPECT_EQ(a.fingerprint(), b.fingerprint());
+    EXPECT_EQ(a.sequences(), b.sequences());
+    EXPECT_EQ(a.targets(), b.targets());
+    EXPECT_EQ(a.text_bytes(), b.text_bytes());
+    EXPECT_EQ(a.sequence_length(), b.sequence_length());
+  };
+  expect_equal(one.train.with_length(64), other.train);
+  expect_equal(one.validation.with_length(64), other.validation);
+  EXPECT_NE(one.train.fingerprint(), other.train.fingerprint());
+  Batch a, b;
+  one.train.with_length(64).fill(range(3, 9), a);
+  other.train.fill(range(3, 9), b);
+  EXPECT_EQ(a.tokens, b.tokens);
+  EXPECT_EQ(a.targets, b.targets);
+
+  const TaskConfig task = default_task(TaskKind::kNeedle);
+  expect_equal(Dataset(task, 32, 1, true).with_length(80), Dataset(task, 80, 1, true));
+  Dataset(task, 32, 1, true).with_length(80).fill(range(0, 4), a);
+  Dataset(task, 80, 1, true).fill(range(0, 4), b);
+  EXPECT_EQ(a.tokens, b.tokens);
+}
+
 }  // namespace
 }  // namespace shoal

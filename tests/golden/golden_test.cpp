@@ -1,7 +1,10 @@
-// A tiny random model and what a training step on it must give, computed in double precision by a
+// Tiny random models and what training steps on them must give, computed in double precision by a
 // program that shares no code with this one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "autograd/base/parallel.h"
@@ -13,7 +16,9 @@
 namespace shoal {
 namespace {
 
-const std::string kWindow = std::string(SHOAL_GOLDEN_DIR) + "/window";
+std::string folder_of(const std::string& name) {
+  return std::string(SHOAL_GOLDEN_DIR) + "/" + name;
+}
 
 std::string failures(const ParityRun& run) {
   std::ostringstream out;
@@ -24,17 +29,25 @@ std::string failures(const ParityRun& run) {
   return out.str();
 }
 
-TEST(Golden, WindowPasses) {
-  const ParityRun run = run_parity(kWindow);
+class Golden : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Golden, Passes) {
+  const ParityRun run = run_parity(folder_of(GetParam()));
   EXPECT_EQ(failures(run), "");
   EXPECT_TRUE(run.comparison->passed());
-  // All of it was there: three parts of streams, both logits, every gradient, ten steps twice.
-  EXPECT_EQ(run.want->streams.size(), 3U);
+  // All of it was there: streams around every layer, both logits, every gradient, the choice of
+  // every indexer, ten steps twice.
+  const auto& layers = run.want->config.at("layer_types");
+  const auto sparse = std::count(layers.begin(), layers.end(), "compressed_sparse_attention");
+  EXPECT_EQ(run.want->streams.size(), layers.size() + 1);
+  EXPECT_EQ(run.want->topk.size(), static_cast<std::size_t>(sparse));
+  EXPECT_EQ(run.comparison->errors().topk_equal.has_value(), sparse > 0);
   EXPECT_TRUE(run.want->logits && run.want->mtp_logits && run.want->losses);
   EXPECT_EQ(run.want->adamw.size(), 10U);
   EXPECT_EQ(run.want->muon.size(), 10U);
   EXPECT_GT(run.want->grad.size(), 80U);
   EXPECT_GT(run.want->grad_ce.size(), 40U);
+  EXPECT_EQ(run.want->losses->index_kl > 0.0, sparse > 0);
   // Far inside the bounds, as float32 should be.
   const ParityErrors e = run.comparison->errors();
   EXPECT_LT(*e.logits, 2e-6);
@@ -43,41 +56,73 @@ TEST(Golden, WindowPasses) {
   EXPECT_LT(*e.adamw, 1e-6);
   EXPECT_LT(*e.muon, 1e-6);
 }
+INSTANTIATE_TEST_SUITE_P(Cases, Golden,
+                         ::testing::Values("window", "sparse", "dense", "heavy", "clamped", "short",
+                                           "streams2", "v4"),
+                         [](const auto& info) { return std::string(info.param); });
 
-TEST(Golden, WindowPassesWithOtherThreadsAndTheNarrowKernel) {
+TEST(GoldenAgain, PassesWithOtherThreadsAndTheNarrowKernel) {
   const int before = thread_count();
   set_thread_count(3);
   use_wide_gemm(false);
-  EXPECT_EQ(failures(run_parity(kWindow)), "");
+  for (const char* name : {"window", "v4"}) {
+    EXPECT_EQ(failures(run_parity(folder_of(name))), "") << name;
+  }
   use_wide_gemm(true);
   set_thread_count(before);
 }
 
-// Every tensor of the model matters: one changed weight, and the comparison fails.
-TEST(Golden, PerturbedWeightFails) {
-  const SafetensorsFile model = SafetensorsFile::open(kWindow + "/model.safetensors");
-  for (const char* victim : {"layers.0.attn.attn_sink", "layers.1.ffn.gate.weight",
-                             "mtp.0.hc_ffn_base", "layers.1.ffn.shared_experts.w2.weight"}) {
-    const testing::TempFolder folder;
-    for (const char* file : {"/config.json", "/golden.json", "/golden.safetensors"}) {
-      std::filesystem::copy_file(kWindow + file, folder.path() + file);
+// A copy of a case with one weight changed, without the ten steps.
+void copy_case(const std::string& from, const std::string& victim, const std::string& to) {
+  std::filesystem::copy_file(from + "/config.json", to + "/config.json");
+  std::filesystem::copy_file(from + "/golden.safetensors", to + "/golden.safetensors");
+  nlohmann::json golden = nlohmann::json::parse(std::ifstream(from + "/golden.json"));
+  golden.erase("adamw");
+  golden.erase("muon");
+  std::ofstream(to + "/golden.json") << golden;
+  const SafetensorsFile model = SafetensorsFile::open(from + "/model.safetensors");
+  std::map<std::string, std::vector<float>> floats;
+  std::map<std::string, std::vector<std::int64_t>> ints;
+  std::vector<TensorToWrite> tensors;
+  for (const auto& [name, info] : model.tensors()) {
+    if (info.dtype == "I64") {
+      ints[name] = model.read_i64(name);
+      tensors.push_back({name, "I64", info.shape, ints[name].data()});
+    } else {
+      floats[name] = model.read_f32(name);
+      tensors.push_back({name, "F32", info.shape, floats[name].data()});
     }
-    std::map<std::string, std::vector<float>> floats;
-    std::map<std::string, std::vector<std::int64_t>> ints;
-    std::vector<TensorToWrite> tensors;
-    for (const auto& [name, info] : model.tensors()) {
-      if (info.dtype == "I64") {
-        ints[name] = model.read_i64(name);
-        tensors.push_back({name, "I64", info.shape, ints[name].data()});
-      } else {
-        floats[name] = model.read_f32(name);
-        tensors.push_back({name, "F32", info.shape, floats[name].data()});
-      }
-    }
+  }
+  if (!victim.empty()) {
     ASSERT_TRUE(floats.contains(victim)) << victim;
     floats[victim][1] += 0.01F;
-    write_safetensors(folder.path() + "/model.safetensors", tensors);
-    EXPECT_FALSE(run_parity(folder.path()).comparison->passed()) << victim;
+  }
+  write_safetensors(to + "/model.safetensors", tensors);
+}
+
+// Every tensor of the model matters: one changed weight, and the comparison fails.
+TEST(GoldenAgain, PerturbedWeightFails) {
+  const std::map<std::string, std::vector<std::string>> victims{
+      {"window",
+       {"layers.0.attn.attn_sink", "layers.1.ffn.gate.weight", "mtp.0.hc_ffn_base",
+        "layers.1.ffn.shared_experts.w2.weight"}},
+      {"v4",
+       {"layers.2.attn.compressor.wkv.weight", "layers.4.attn.compressor.ape",
+        "layers.3.attn.compressor.wgate.weight", "layers.3.attn.compressor.norm.weight",
+        "layers.2.attn.indexer.wq_b.weight", "layers.4.attn.indexer.weights_proj.weight",
+        "layers.2.attn.indexer.compressor.ape", "layers.4.attn.indexer.compressor.wgate.weight",
+        "layers.4.attn.indexer.compressor.norm.weight"}}};
+  for (const auto& [name, tensors] : victims) {
+    {
+      const testing::TempFolder unchanged;
+      copy_case(folder_of(name), "", unchanged.path());
+      EXPECT_EQ(failures(run_parity(unchanged.path())), "") << name;
+    }
+    for (const std::string& victim : tensors) {
+      const testing::TempFolder folder;
+      copy_case(folder_of(name), victim, folder.path());
+      EXPECT_FALSE(run_parity(folder.path()).comparison->passed()) << name << ": " << victim;
+    }
   }
 }
 

@@ -47,14 +47,13 @@ struct BadModel {
 // Each is alone: exactly one problem, and of this key.
 const std::vector<BadModel>& bad_models() {
   constexpr std::int64_t kHuge = kMaxSize + 1;
+  constexpr AttentionKind kCsa = AttentionKind::kCompressedSparse;
+  constexpr AttentionKind kHca = AttentionKind::kHeavilyCompressed;
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   constexpr double kInf = std::numeric_limits<double>::infinity();
   static const std::vector<BadModel> kCases = {
       {"layer_types", [](auto& m) { m.num_hidden_layers = 0; }},
       {"layer_types", [](auto& m) { m.layer_types.assign(3, AttentionKind::kSliding); }},
-      {"layer_types", [](auto& m) { m.layer_types.assign(2, AttentionKind::kCompressedSparse); }},
-      {"layer_types", [](auto& m) { m.layer_types.assign(2, AttentionKind::kHeavilyCompressed); }},
-      {"layer_types", [](auto& m) { m.layer_types.assign(2, AttentionKind::kFull); }},
       {"mlp_layer_types", [](auto& m) { m.mlp_layer_types.assign(1, FeedForwardKind::kDense); }},
       {"num_hidden_layers", [](auto& m) { m.num_hidden_layers = -1; }},
       {"num_hidden_layers", [](auto& m) { m.num_hidden_layers = 1000000000; }},
@@ -81,6 +80,34 @@ const std::vector<BadModel>& bad_models() {
        [](auto& m) { m.rope_main.yarn = true, m.rope_main.factor = 0.5; }},
       {"rope_parameters.main.beta_fast",
        [](auto& m) { m.rope_main.yarn = true, m.rope_main.beta_fast = 0.5; }},
+      {"rope_parameters.compress.rope_theta",
+       [](auto& m) {
+         m.layer_types = {kCsa, kCsa}, m.rope_compress.theta = 1;
+       }},
+      {"rope_parameters.compress.factor",
+       [](auto& m) {
+         m.layer_types = {kHca, kHca}, m.rope_compress.yarn = true, m.rope_compress.factor = 0;
+       }},
+      {"compress_rates.compressed_sparse_attention",
+       [](auto& m) {
+         m.layer_types = {kCsa, kHca}, m.compress_rate_csa = 1;
+       }},
+      {"compress_rates.heavily_compressed_attention",
+       [](auto& m) {
+         m.layer_types = {kCsa, kHca}, m.compress_rate_hca = 0;
+       }},
+      {"index_n_heads",
+       [](auto& m) {
+         m.layer_types = {kCsa, kCsa}, m.index_n_heads = 0;
+       }},
+      {"index_topk",
+       [](auto& m) {
+         m.layer_types = {kCsa, kCsa}, m.index_topk = 0;
+       }},
+      {"index_head_dim",
+       [](auto& m) {
+         m.layer_types = {kCsa, kCsa}, m.index_head_dim = 30;
+       }},
       {"hc_mult", [](auto& m) { m.hc_mult = 0; }},
       {"hc_mult", [](auto& m) { m.hc_mult = 9; }},
       {"hc_sinkhorn_iters", [](auto& m) { m.hc_sinkhorn_iters = 0; }},
@@ -116,6 +143,30 @@ TEST(ModelConfig, NamesEveryImpossibleKey) {
       EXPECT_EQ(problems.size(), 1U) << problems.back().key;
     }
   }
+}
+
+// What no layer reads may be anything.
+TEST(ModelConfig, ChecksCompressionWhereALayerHasIt) {
+  ModelConfig m = two_layers();
+  m.layer_types = {AttentionKind::kFull, AttentionKind::kSliding};
+  m.compress_rate_csa = m.compress_rate_hca = m.index_topk = 0;
+  m.index_head_dim = 3;
+  m.rope_compress.theta = 0;
+  EXPECT_TRUE(m.complete().empty());
+  m.layer_types[0] = AttentionKind::kHeavilyCompressed;
+  m.rope_compress.theta = 10;
+  m.compress_rate_hca = 2;
+  EXPECT_TRUE(m.complete().empty());
+  m.layer_types[0] = AttentionKind::kCompressedSparse;
+  EXPECT_EQ(m.complete().size(), 3U);
+  m.compress_rate_csa = 2;
+  m.index_topk = 1;
+  m.index_head_dim = m.qk_rope_head_dim;
+  EXPECT_TRUE(m.complete().empty());
+  EXPECT_EQ(m.compress_rate(AttentionKind::kCompressedSparse), 2);
+  EXPECT_EQ(m.compress_rate(AttentionKind::kHeavilyCompressed), 2);
+  EXPECT_EQ(m.compress_rate(AttentionKind::kFull), 0);
+  EXPECT_EQ(m.compress_rate(AttentionKind::kSliding), 0);
 }
 
 TEST(ModelConfig, SaysAllAtOnce) {
@@ -166,6 +217,9 @@ TEST(ModelConfig, KindsHaveTheirPublishedNames) {
   EXPECT_STREQ(name_of(AttentionKind::kHeavilyCompressed), "heavily_compressed_attention");
   EXPECT_STREQ(name_of(AttentionKind::kFull), "full_attention");
   EXPECT_STREQ(name_of(FeedForwardKind::kHashMoe), "hash_moe");
+  EXPECT_STREQ(name_of(IndexerStage::kDense), "dense");
+  EXPECT_STREQ(name_of(IndexerStage::kWarmup), "warmup");
+  EXPECT_STREQ(name_of(IndexerStage::kSparse), "sparse");
   EXPECT_STREQ(name_of(ResidualKind::kManifold), "mhc");
   EXPECT_STREQ(name_of(RouterScore::kSqrtSoftplus), "sqrtsoftplus");
 }

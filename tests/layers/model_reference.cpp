@@ -18,7 +18,8 @@ std::vector<double> unit_rms(std::vector<double> x, double eps) {
 
 }  // namespace
 
-ModelReference::ModelReference(Model& model) : config_(model.config()) {
+ModelReference::ModelReference(Model& model, IndexerStage stage)
+    : config_(model.config()), stage_(stage) {
   model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
     const float* from = p.value.as<float>() + piece.offset;
     tensors_[piece.name].assign(from, from + piece.shape.numel());
@@ -47,14 +48,26 @@ ModelReference::Vector ModelReference::norm(const std::string& name, const Vecto
   return y;
 }
 
-void ModelReference::turn(Vector& v, double position) const {
-  const auto r = static_cast<std::size_t>(config_.qk_rope_head_dim);
-  for (std::size_t i = 0; i < r / 2; ++i) {
-    const double w =
-        std::pow(config_.rope_main.theta, -2.0 * static_cast<double>(i) / static_cast<double>(r));
+void ModelReference::turn(Vector& v, double position, const RopeConfig& rope) const {
+  const auto r = static_cast<double>(config_.qk_rope_head_dim);
+  const auto corr = [&](double turns) {
+    return r *
+           std::log(static_cast<double>(rope.original_max_position_embeddings) /
+                    (2.0 * M_PI * turns)) /
+           (2.0 * std::log(rope.theta));
+  };
+  const double low = std::max(std::floor(corr(rope.beta_fast)), 0.0);
+  const double high = std::min(std::ceil(corr(rope.beta_slow)), r - 1.0);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(r) / 2; ++i) {
+    double w = std::pow(rope.theta, -2.0 * static_cast<double>(i) / r);
+    if (rope.yarn) {
+      const double ramp =
+          std::clamp((static_cast<double>(i) - low) / (high == low ? 0.001 : high - low), 0.0, 1.0);
+      w *= 1.0 - ramp + ramp / rope.factor;
+    }
     const double c = std::cos(position * w), s = std::sin(position * w);
-    double& a = v[v.size() - r + 2 * i];
-    double& b = v[v.size() - r + 2 * i + 1];
+    double& a = v[v.size() - static_cast<std::size_t>(r) + 2 * i];
+    double& b = v[v.size() - static_cast<std::size_t>(r) + 2 * i + 1];
     const double before = a;
     a = before * c - b * s;
     b = before * s + b * c;
@@ -110,41 +123,116 @@ ModelReference::Vector ModelReference::head(const std::string& prefix, const Row
   return h;
 }
 
-ModelReference::Rows ModelReference::attention(const std::string& prefix, const Rows& x) const {
+ModelReference::Rows ModelReference::entries(const std::string& prefix, const Rows& x,
+                                             std::size_t D, std::size_t rate, bool overlap) const {
+  const Vector& ape = at(prefix + "ape");
+  const std::size_t width = overlap ? 2 * D : D;
+  Rows values, gates, out;
+  for (const Vector& x_t : x) {
+    values.push_back(times(prefix + "wkv.weight", x_t));
+    gates.push_back(times(prefix + "wgate.weight", x_t));
+  }
+  for (std::size_t own = 0; own + rate <= x.size(); own += rate) {
+    Vector p(D, 0.0);
+    for (std::size_t d = 0; d < D; ++d) {
+      double below = 0.0;
+      for (std::size_t j = 0; j < rate; ++j) {
+        if (overlap && own > 0) {  // the first half of the channels is for the next block
+          const double e = std::exp(gates[own - rate + j][d] + ape[j * width + d]);
+          p[d] += e * values[own - rate + j][d];
+          below += e;
+        }
+        const std::size_t c = width - D + d;
+        const double e = std::exp(gates[own + j][c] + ape[j * width + c]);
+        p[d] += e * values[own + j][c];
+        below += e;
+      }
+      p[d] /= below;
+    }
+    out.push_back(norm(prefix + "norm.weight", p));
+    turn(out.back(), static_cast<double>(own), config_.rope_compress);
+  }
+  return out;
+}
+
+ModelReference::Rows ModelReference::index_scores(const std::string& prefix, const Rows& x,
+                                                  const Rows& u) const {
+  const auto H = static_cast<std::size_t>(config_.index_n_heads);
+  const auto D = static_cast<std::size_t>(config_.index_head_dim);
+  const auto rate = static_cast<std::size_t>(config_.compress_rate_csa);
+  const Rows keys = entries(prefix + "compressor.", x, D, rate, true);
+  Rows scores;
+  for (std::size_t t = 0; t < x.size(); ++t) {
+    const Vector q = times(prefix + "wq_b.weight", u[t]);
+    const Vector w = times(prefix + "weights_proj.weight", x[t]);
+    scores.emplace_back((t + 1) / rate, 0.0);
+    for (std::size_t h = 0; h < H; ++h) {
+      const auto begin = q.begin() + static_cast<std::ptrdiff_t>(h * D);
+      Vector head(begin, begin + static_cast<std::ptrdiff_t>(D));
+      turn(head, static_cast<double>(t), config_.rope_compress);
+      for (std::size_t i = 0; i < scores[t].size(); ++i) {
+        const double z = std::inner_product(head.begin(), head.end(), keys[i].begin(), 0.0);
+        scores[t][i] += w[h] / std::sqrt(static_cast<double>(H * D)) * std::max(0.0, z);
+      }
+    }
+  }
+  return scores;
+}
+
+ModelReference::Rows ModelReference::attention(const std::string& prefix, const Rows& x,
+                                               AttentionKind kind, double* index_kl) const {
   const auto H = static_cast<std::size_t>(config_.num_attention_heads);
   const auto D = static_cast<std::size_t>(config_.head_dim);
   const auto g = static_cast<std::size_t>(config_.o_groups);
-  const auto window = static_cast<std::size_t>(config_.sliding_window);
   const std::size_t T = x.size();
+  const std::size_t window =
+      kind == AttentionKind::kFull ? T : static_cast<std::size_t>(config_.sliding_window);
+  const auto rate = static_cast<std::size_t>(config_.compress_rate(kind));
+  const bool sparse = kind == AttentionKind::kCompressedSparse;
+  const RopeConfig& rope = rate > 0 ? config_.rope_compress : config_.rope_main;
   std::vector<Rows> q(T);
-  Rows kv(T), out(T);
+  Rows kv(T), u(T), out(T), compressed, scores;
   for (std::size_t t = 0; t < T; ++t) {
-    const Vector all = times(prefix + "wq_b.weight",
-                             norm(prefix + "q_norm.weight", times(prefix + "wq_a.weight", x[t])));
+    u[t] = norm(prefix + "q_norm.weight", times(prefix + "wq_a.weight", x[t]));
+    const Vector all = times(prefix + "wq_b.weight", u[t]);
     for (std::size_t h = 0; h < H; ++h) {
       const auto begin = all.begin() + static_cast<std::ptrdiff_t>(h * D);
       q[t].push_back(
           unit_rms(Vector(begin, begin + static_cast<std::ptrdiff_t>(D)), config_.rms_norm_eps));
-      turn(q[t][h], static_cast<double>(t));
+      turn(q[t][h], static_cast<double>(t), rope);
     }
     kv[t] = norm(prefix + "kv_norm.weight", times(prefix + "wkv.weight", x[t]));
-    turn(kv[t], static_cast<double>(t));
+    turn(kv[t], static_cast<double>(t), rope);
   }
+  if (rate > 0) compressed = entries(prefix + "compressor.", x, D, rate, sparse);
+  if (sparse && stage_ != IndexerStage::kDense) scores = index_scores(prefix + "indexer.", x, u);
   const Vector& wo_a = at(prefix + "wo_a.weight");
   const auto rank = static_cast<std::size_t>(config_.o_lora_rank);
   for (std::size_t t = 0; t < T; ++t) {
+    std::vector<std::size_t> seen(rate > 0 ? (t + 1) / rate : 0);
+    std::iota(seen.begin(), seen.end(), std::size_t{0});
+    if (sparse && stage_ == IndexerStage::kSparse) {
+      std::stable_sort(seen.begin(), seen.end(),
+                       [&](std::size_t a, std::size_t b) { return scores[t][a] > scores[t][b]; });
+      seen.resize(std::min(seen.size(), static_cast<std::size_t>(config_.index_topk)));
+    }
+    Vector teacher(seen.size(), 0.0);
     Vector joined(g * rank, 0.0);
     for (std::size_t h = 0; h < H; ++h) {
       double below = std::exp(at(prefix + "attn_sink")[h]);
-      Vector o(D, 0.0);
-      for (std::size_t j = t + 1 >= window ? t + 1 - window : 0; j <= t; ++j) {
-        const double z = std::inner_product(q[t][h].begin(), q[t][h].end(), kv[j].begin(), 0.0) /
+      Vector o(D, 0.0), weights;
+      const auto look = [&](const Vector& key) {
+        const double z = std::inner_product(q[t][h].begin(), q[t][h].end(), key.begin(), 0.0) /
                          std::sqrt(static_cast<double>(D));
+        weights.push_back(std::exp(z));
         below += std::exp(z);
-        for (std::size_t d = 0; d < D; ++d) o[d] += std::exp(z) * kv[j][d];
-      }
+        for (std::size_t d = 0; d < D; ++d) o[d] += std::exp(z) * key[d];
+      };
+      for (const std::size_t i : seen) look(compressed[i]);
+      for (std::size_t j = t + 1 >= window ? t + 1 - window : 0; j <= t; ++j) look(kv[j]);
       for (double& v : o) v /= below;
-      turn(o, -static_cast<double>(t));
+      for (std::size_t i = 0; i < seen.size(); ++i) teacher[i] += weights[i] / below;
+      turn(o, -static_cast<double>(t), rope);
       const std::size_t group = h / (H / g), place = h % (H / g), width = H / g * D;
       for (std::size_t r = 0; r < rank; ++r) {
         for (std::size_t d = 0; d < D; ++d) {
@@ -153,6 +241,14 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
       }
     }
     out[t] = times(prefix + "wo_b.weight", joined);
+    if (scores.empty() || seen.empty()) continue;
+    const double sum = std::accumulate(teacher.begin(), teacher.end(), 0.0);
+    double below = 0.0;
+    for (const std::size_t i : seen) below += std::exp(scores[t][i]);
+    for (std::size_t i = 0; i < seen.size(); ++i) {
+      const double p = teacher[i] / sum;
+      *index_kl += p * (std::log(p) - scores[t][seen[i]] + std::log(below));
+    }
   }
   return out;
 }
@@ -203,8 +299,8 @@ ModelReference::Vector ModelReference::moe(const std::string& prefix, const Vect
   return y;
 }
 
-void ModelReference::block(const std::string& prefix, Streams& X, const std::vector<int>& ids,
-                           Choices* choices) const {
+void ModelReference::block(const std::string& prefix, AttentionKind kind, Streams& X,
+                           const std::vector<int>& ids, Choices* choices, double* index_kl) const {
   const auto write = [](Rows& X_t, const Mix& m, const Vector& y) {
     Rows next(X_t.size(), Vector(y.size()));
     for (std::size_t k = 0; k < X_t.size(); ++k) {
@@ -221,7 +317,7 @@ void ModelReference::block(const std::string& prefix, Streams& X, const std::vec
     mixes.push_back(mix(prefix + "hc_attn", X_t));
     x.push_back(norm(prefix + "attn_norm.weight", mixes.back().read));
   }
-  const Rows y = attention(prefix + "attn.", x);
+  const Rows y = attention(prefix + "attn.", x, kind, index_kl);
   for (std::size_t t = 0; t < X.size(); ++t) {
     write(X[t], mixes[t], y[t]);
     const Mix m = mix(prefix + "hc_ffn", X[t]);
@@ -272,7 +368,8 @@ ModelReference::Sums ModelReference::losses(
       Streams X;
       for (const int id : ids) X.push_back(Rows(n, embedding(id)));
       for (std::size_t l = 0; l < L; ++l) {
-        block("layers." + std::to_string(l) + ".", X, ids, &choices[l]);
+        block("layers." + std::to_string(l) + ".", config_.layer_types[l], X, ids, &choices[l],
+              &sums.index_kl);
       }
       for (std::size_t t = 0; t < T; ++t) {
         const Vector z = times("head.weight", norm("norm.weight", head("hc_head", X[t])));
@@ -287,7 +384,7 @@ ModelReference::Sums ModelReference::losses(
           for (std::size_t c = 0; c < C; ++c) stream[c] += e[c];
         }
       }
-      block("mtp.0.", X, next, &choices[L]);
+      block("mtp.0.", AttentionKind::kSliding, X, next, &choices[L], &sums.index_kl);
       for (std::size_t t = 0; t + 1 < T; ++t) {
         const Vector z =
             times("head.weight", norm("mtp.0.norm.weight", head("mtp.0.hc_head", X[t])));

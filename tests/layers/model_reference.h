@@ -8,15 +8,15 @@
 
 namespace shoal::testing {
 
-// A model with mHC, window layers and sqrt-softplus routing once more, in double precision and in
-// plain loops over the formulas of the specification: one document, one position, one value at a
-// time. Its only input from the program is the tensors' published names.
+// A model with mHC, all kinds of attention and sqrt-softplus routing once more, in double precision
+// and in plain loops over the formulas of the specification: one document, one position, one value
+// at a time. Its only input from the program is the tensors' published names.
 class ModelReference {
  public:
-  explicit ModelReference(Model& model);
+  explicit ModelReference(Model& model, IndexerStage stage = IndexerStage::kSparse);
 
   struct Sums {  // over all positions, without weights
-    double ce = 0, mtp = 0, balance = 0;
+    double ce = 0, mtp = 0, balance = 0, index_kl = 0;
   };
   // One entry per sequence, each a list of documents.
   Sums losses(const std::vector<std::vector<Document>>& sequences) const;
@@ -41,18 +41,26 @@ class ModelReference {
   const Vector& at(const std::string& name) const { return tensors_.at(name); }
   Vector times(const std::string& name, const Vector& x) const;  // W x, W [out, in]
   Vector norm(const std::string& name, const Vector& x) const;
-  void turn(Vector& v, double position) const;  // rotates the last r values
+  // Rotates the last r values.
+  void turn(Vector& v, double position, const RopeConfig& rope) const;
   Mix mix(const std::string& prefix, const Rows& X) const;
   Vector head(const std::string& prefix, const Rows& X) const;
-  Rows attention(const std::string& prefix, const Rows& x) const;
+  // The entries of width D that a compressor makes of x.
+  Rows entries(const std::string& prefix, const Rows& x, std::size_t D, std::size_t rate,
+               bool overlap) const;
+  // I[t][i] of all entries that t may see.
+  Rows index_scores(const std::string& prefix, const Rows& x, const Rows& u) const;
+  Rows attention(const std::string& prefix, const Rows& x, AttentionKind kind,
+                 double* index_kl) const;
   Vector expert(const std::string& prefix, const Vector& x) const;
   Vector moe(const std::string& prefix, const Vector& x, int token, Choices* choices) const;
-  void block(const std::string& prefix, Streams& X, const std::vector<int>& ids,
-             Choices* choices) const;
+  void block(const std::string& prefix, AttentionKind kind, Streams& X, const std::vector<int>& ids,
+             Choices* choices, double* index_kl) const;
   static double cross_entropy(const Vector& logits, int target);
   double balance(const Choices& choices) const;
 
   ModelConfig config_;
+  IndexerStage stage_;
   std::map<std::string, Vector> tensors_;
 };
 

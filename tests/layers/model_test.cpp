@@ -10,13 +10,14 @@
 namespace shoal::testing {
 namespace {
 
-constexpr LossWeights kWeights{0.05, 0.02, 0.4};
+constexpr LossWeights kWeights{0.05, 0.02, 0.4, 0.07};
 
 struct Case {
   const char* name;
   ModelConfig config;
   std::int64_t T;
   std::vector<std::vector<std::int64_t>> lengths;  // of the documents of each sequence
+  IndexerStage stage = IndexerStage::kSparse;
 };
 
 std::vector<Case> cases() {
@@ -65,6 +66,27 @@ std::vector<Case> cases() {
     c.config.o_lora_rank = 1;
     all.push_back(c);
   }
+  const auto hybrid = [] {
+    ModelConfig c = hybrid_config();
+    c.hc_mult = 2;
+    c.n_routed_experts = 3;
+    return c;
+  };
+  all.push_back({"hybrid", hybrid(), 20, {{20}}});
+  all.push_back({"hybrid, documents and padding", hybrid(), 19, {{3, 1, 13}, {2}, {8, 11}}});
+  all.push_back({"hybrid, no entry anywhere", hybrid(), 2, {{2}, {1}}});
+  all.push_back({"hybrid, dense stage", hybrid(), 17, {{17}}, IndexerStage::kDense});
+  for (const std::int64_t rate : {4, 2}) {
+    Case c{rate == 2 ? "hybrid, other rates" : "hybrid, top 1", hybrid(), 16, {{16}}};
+    c.config.compress_rate_csa = rate;
+    c.config.compress_rate_hca = 6 - rate;
+    c.config.index_topk = rate == 2 ? 4 : 1;
+    c.config.index_n_heads = 1;
+    c.config.hidden_size = 17;
+    c.config.layer_types = {AttentionKind::kHeavilyCompressed, AttentionKind::kCompressedSparse};
+    c.config.mlp_layer_types.resize(2);
+    all.push_back(c);
+  }
   for (std::int64_t n = 1; n <= 8; ++n) {
     Case c{"streams", tiny_config(), 6, {{6}}};
     c.config.hc_mult = n;
@@ -102,25 +124,31 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
     std::vector<float> grads(static_cast<std::size_t>(model->store().flat_size()));
     model->store().bind_grads(grads.data());
 
-    ModelReference reference(*model);
+    ModelReference reference(*model, c.stage);
     const auto want = reference.losses(sequences);
-    const Loss got = model->loss(tape, batch, kWeights, false, nullptr);
+    const Loss got = model->loss(tape, batch, kWeights, {false, c.stage}, nullptr);
     EXPECT_NEAR(*got.ce.as<float>(), want.ce, 2e-6 * want.ce);
     if (model->has_mtp()) {
       EXPECT_NEAR(*got.mtp.as<float>(), want.mtp, 2e-6 * want.mtp);
     }
     EXPECT_NEAR(*got.balance.as<float>(), want.balance, 2e-6 * want.balance);
+    EXPECT_NEAR(got.index_kl ? *got.index_kl.as<float>() : 0.0, want.index_kl,
+                5e-6 * want.index_kl + 1e-6);
     tape.backward(got.total);
     tape.end_microbatch();
 
+    // The index loss moves the indexers alone, and only it moves them.
+    bool of_indexer = false;
     const auto total = [&] {
       const auto s = reference.losses(sequences);
-      return kWeights.ce * s.ce + kWeights.mtp * s.mtp + kWeights.balance * s.balance;
+      return of_indexer ? kWeights.index_kl * s.index_kl
+                        : kWeights.ce * s.ce + kWeights.mtp * s.mtp + kWeights.balance * s.balance;
     };
     double rms = 0.0;
     for (const float g : grads) rms += static_cast<double>(g) * g;
     rms = std::sqrt(rms / static_cast<double>(grads.size()));
     model->store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
+      of_indexer = is_indexer_name(piece.name);
       std::vector<double>& w = reference.tensors().at(piece.name);
       const Rng rng(seed, Purpose::kTest, hash_bytes(piece.name.data(), piece.name.size(), 9));
       std::vector<double> direction, before = w;

@@ -32,6 +32,28 @@ inline ModelConfig tiny_config() {
   return c;
 }
 
+// Every kind of attention; the indexers choose 3 of up to T / 3 entries. YaRN has a ramp.
+inline ModelConfig hybrid_config() {
+  ModelConfig c = tiny_config();
+  c.layer_types = {AttentionKind::kSliding, AttentionKind::kCompressedSparse,
+                   AttentionKind::kHeavilyCompressed, AttentionKind::kFull,
+                   AttentionKind::kCompressedSparse};
+  c.mlp_layer_types.assign(5, FeedForwardKind::kMoe);
+  c.mlp_layer_types[1] = FeedForwardKind::kHashMoe;
+  c.compress_rate_csa = 3;
+  c.compress_rate_hca = 4;
+  c.rope_compress = {.theta = 40.0,
+                     .yarn = true,
+                     .factor = 3.0,
+                     .original_max_position_embeddings = 30,
+                     .beta_fast = 4.0,
+                     .beta_slow = 1.0};
+  c.index_n_heads = 3;
+  c.index_head_dim = 10;
+  c.index_topk = 3;
+  return c;
+}
+
 // A model all of whose tensors, norms, sinks and router biases included, are random, so that
 // nothing hides behind a zero or a one.
 inline std::unique_ptr<Model> random_model(ModelConfig config, std::uint64_t seed = 1) {
@@ -47,6 +69,7 @@ inline std::unique_ptr<Model> random_model(ModelConfig config, std::uint64_t see
     const double width = norm                          ? 0.2
                          : has("_scale")               ? 0.1
                          : has("sink") || has("_base") ? 0.7
+                         : has("ape")                  ? 0.6
                          : has("hc_")                  ? 0.3
                          : has("embed")                ? 1.0
                                                        : 0.35;

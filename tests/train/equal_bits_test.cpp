@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "tests/train/micro_run.h"
+#include "train/metrics/records.h"
 
 namespace shoal {
 namespace {
@@ -59,11 +60,12 @@ TEST(EqualBits, ForAnyNumberOfMicroBatches) {
 
 // Starts or resumes the run, stops it once it has written `step`, and says where it stopped; 0 if
 // it came to its end instead.
-std::int64_t stop_at(const MicroRun& micro, const std::string& run, std::int64_t step, int signal) {
+std::int64_t stop_at(const MicroRun& micro, const std::string& run, std::int64_t step, int signal,
+                     const std::vector<std::string>& overrides = {}) {
   const bool there = !checkpoints_of(micro / run).empty();
-  Program program(
-      there ? std::vector<std::string>{"resume", micro / run} : micro.train_arguments(run),
-      {.threads = 2});
+  Program program(there ? std::vector<std::string>{"resume", micro / run}
+                        : micro.train_arguments(run, overrides),
+                  {.threads = 2});
   wait_until(program, [&] { return last_step(micro / run) >= step; });
   program.signal(signal);
   const Ended ended = program.wait();
@@ -94,6 +96,35 @@ TEST(EqualBits, StoppedAndResumedAtManySteps) {
   EXPECT_GE(stops.size(), 4U) << testing::PrintToString(stops);
   EXPECT_LE(stops.front(), 6);
   EXPECT_GE(stops.back(), 17);
+}
+
+// Compressed layers whose indexers go through all of their stages, stopped in each.
+TEST(EqualBits, OfAHybridModelThroughTheStagesOfItsIndexers) {
+  const MicroRun micro;
+  const std::vector<std::string> settings{
+      "model.layer_types=[compressed_sparse_attention, heavily_compressed_attention]",
+      "model.compress_rates.heavily_compressed_attention=8",
+      "model.index_head_dim=8",
+      "model.index_topk=2",
+      "loss.index_kl=0.5",
+      "indexer.stage=[{stage: dense}, {stage: warmup, from_step: 8}, {stage: sparse, from_step: "
+      "14}]"};
+  micro.train_to_the_end("undisturbed", settings, {.threads = 1});
+  std::vector<std::string> recomputed = settings;
+  recomputed.emplace_back("train.recompute=block");
+  micro.train_to_the_end("recomputed", recomputed, {.threads = 3});
+  expect_equal_runs(micro / "recomputed", micro / "undisturbed");
+  for (const std::int64_t step : {4, 9, 16}) {
+    stop_at(micro, "stopped", step, SIGTERM, settings);
+  }
+  const Ended ended = run_program({"resume", micro / "stopped"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  expect_equal_runs(micro / "stopped", micro / "undisturbed");
+  for (const std::string& line : lines_of(micro / "undisturbed", "step")) {
+    const StepRecord record = *step_of(*parse_line(line));
+    EXPECT_EQ(record.index_kl > 0.0, record.step > 8) << record.step;
+    EXPECT_EQ(record.loss, record.ce + record.mtp + record.balance + record.index_kl);
+  }
 }
 
 }  // namespace

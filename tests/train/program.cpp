@@ -106,7 +106,7 @@ Program::Program(const std::vector<std::string>& arguments, const ProgramOptions
 
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&files, 0, options.in.c_str(), O_RDONLY, 0);
   for (const auto& [fd, number] : {std::pair(out_, 1), std::pair(err_, 2)}) {
     if (fd >= 0) {
       posix_spawn_file_actions_adddup2(&files, fd, number);

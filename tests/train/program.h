@@ -28,6 +28,7 @@ struct ProgramOptions {
   int threads = 1;               // OMP_NUM_THREADS
   std::int64_t file_bytes = -1;  // no file may grow beyond it (RLIMIT_FSIZE); -1: no limit
   Stream out = Stream::kCaptured, err = Stream::kCaptured;
+  std::string in = "/dev/null";  // the file that is its stdin
 };
 
 // The built program `shoal` in a process of its own. Its signals have their default actions, its

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <map>
 
 #include "autograd/base/memory.h"
 #include "autograd/kernels/gemm.h"
@@ -46,16 +47,18 @@ struct Trace {
   }
 };
 
-Trace run(const ModelConfig& config, const Options& options, int steps) {
+Trace run(const ModelConfig& config, const Options& options, int steps,
+          IndexerStage stage = IndexerStage::kSparse) {
   const auto model = random_model(config);
   Tape tape({std::size_t{1} << 30, std::size_t{1} << 30});
   StepRunner runner(*model, tape, options);
   const std::vector<Batch> batches = micro_batches(options.micro_batches, 40, config.vocab_size);
   Trace trace;
   for (int step = 1; step <= steps; ++step) {
-    const StepOutcome out = runner.step(batches, LossConfig{0.3, 0.01, false}, step, 2e-3);
+    const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, stage}, step, 2e-3);
     EXPECT_TRUE(out.updated);
-    trace.losses.insert(trace.losses.end(), {out.ce, out.mtp, out.balance, out.grads.norm});
+    trace.losses.insert(trace.losses.end(),
+                        {out.ce, out.mtp, out.balance, out.index_kl, out.grads.norm});
   }
   trace.gradients.assign(runner.flat_gradients().begin(), runner.flat_gradients().end());
   trace.values.assign(model->store().values().begin(), model->store().values().end());
@@ -63,7 +66,8 @@ Trace run(const ModelConfig& config, const Options& options, int steps) {
     const float* from = static_cast<const float*>(b.value.data);
     trace.buffers.insert(trace.buffers.end(), from, from + b.value.shape.numel());
   }
-  for (const MoeStats& s : runner.stats()) {
+  for (const BlockStats& s : runner.stats()) {
+    trace.losses.insert(trace.losses.end(), {s.index.kl, s.index.uniform});
     trace.loads.insert(trace.loads.end(), s.load.begin(), s.load.end());
     trace.clamped.insert(trace.clamped.end(), {s.clamped.gate_high, s.clamped.up_high,
                                                s.clamped.up_low, s.clamped.pairs});
@@ -100,11 +104,97 @@ TEST(StepRunner, EqualBitsWithRecompute) {
 }
 
 TEST(StepRunner, EqualBitsForEitherKernelWidth) {
-  const Trace wide = run(clamping_config(), {}, 2);
-  use_wide_gemm(false);
-  const Trace narrow = run(clamping_config(), {}, 2);
-  use_wide_gemm(true);
-  EXPECT_TRUE(wide == narrow);
+  for (const ModelConfig& config : {clamping_config(), hybrid_config()}) {
+    const Trace wide = run(config, {}, 2);
+    use_wide_gemm(false);
+    const Trace narrow = run(config, {}, 2);
+    use_wide_gemm(true);
+    EXPECT_TRUE(wide == narrow);
+  }
+}
+
+TEST(StepRunner, EqualBitsOfAHybridModel) {
+  for (const IndexerStage stage :
+       {IndexerStage::kDense, IndexerStage::kWarmup, IndexerStage::kSparse}) {
+    SCOPED_TRACE(name_of(stage));
+    Options options;
+    options.micro_batches = 3;
+    const Trace want = run(hybrid_config(), options, 2, stage);
+    EXPECT_EQ(want.losses[3] > 0.0, stage != IndexerStage::kDense);
+    options.recompute = true;
+    for_thread_counts([&](int threads) {
+      EXPECT_TRUE(run(hybrid_config(), options, 2, stage) == want) << threads << " threads";
+    });
+  }
+}
+
+// While the indexers warm up they alone change, moments and router biases included; in the dense
+// stage nothing but weight decay touches them.
+TEST(StepRunner, StagesMoveWhatTheySay) {
+  const ModelConfig config = hybrid_config();
+  for (const bool recompute : {false, true}) {
+    for (const bool muon : {false, true}) {
+      SCOPED_TRACE(concat(recompute ? "recompute " : "", muon ? "muon" : "adamw"));
+      const auto model = random_model(config);
+      Tape tape;
+      Options options;
+      options.recompute = recompute;
+      options.optimizer.muon = muon;
+      options.micro_batches = 2;
+      StepRunner runner(*model, tape, options);
+      const std::vector<Batch> batches = micro_batches(2, 40, config.vocab_size);
+      struct State {
+        std::map<std::string, std::vector<float>> params, moments;
+        std::vector<float> buffers;
+      };
+      const auto look = [&] {
+        State s;
+        for (const ModelParam& p : model->store().params()) {
+          s.params[p.name].assign(p.value.as<float>(), p.value.as<float>() + p.value.shape.numel());
+        }
+        for (const OptimizerState& o : runner.optimizer().state()) {
+          s.moments[o.name + " " + o.field].assign(o.data.begin(), o.data.end());
+        }
+        for (const ModelBuffer& b : model->store().buffers()) {
+          const auto* from = static_cast<const float*>(b.value.data);
+          s.buffers.insert(s.buffers.end(), from, from + b.value.shape.numel());
+        }
+        return s;
+      };
+      const auto step = [&](std::int64_t number, IndexerStage stage) {
+        const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, stage}, number, 1e-3);
+        EXPECT_TRUE(out.updated);
+        EXPECT_EQ(out.index_kl > 0.0, stage != IndexerStage::kDense);
+        EXPECT_EQ(out.loss, out.ce + out.mtp + out.balance + out.index_kl);
+        EXPECT_GT(out.ce, 0.0);
+        return out;
+      };
+      const State start = look();
+      step(1, IndexerStage::kWarmup);
+      const State warm = look();
+      EXPECT_EQ(warm.buffers, start.buffers);
+      for (const auto& [name, values] : warm.params) {
+        EXPECT_EQ(values != start.params.at(name), is_indexer_name(name)) << name;
+      }
+      for (const auto& [name, values] : warm.moments) {
+        EXPECT_EQ(values != start.moments.at(name), is_indexer_name(name)) << name;
+      }
+      step(2, IndexerStage::kSparse);
+      const State sparse = look();
+      EXPECT_NE(sparse.buffers, warm.buffers);
+      for (const auto& [name, values] : sparse.params) {
+        EXPECT_NE(values, warm.params.at(name)) << name;
+      }
+      step(3, IndexerStage::kDense);
+      for (const ModelParam& p : model->store().params()) {
+        if (!is_indexer(p)) continue;
+        const float* gradient = runner.flat_gradients().data() + p.offset;
+        EXPECT_TRUE(std::all_of(gradient, gradient + p.value.shape.numel(), [](float g) {
+          return g == 0.0F;
+        })) << p.name;
+      }
+    }
+  }
 }
 
 TEST(StepRunner, ADifferentWeightGivesOtherBits) {  // so that `equal` above means something
@@ -125,11 +215,11 @@ TEST(StepRunner, MeansAreOverTheStep) {
   StepRunner two(*model, tape, options);
   const std::vector<Batch> batches{pack(12, {{random_document(12, V, 1)}}),
                                    pack(12, {{random_document(3, V, 2)}})};
-  const StepOutcome split = two.gradients(batches, {0.3, 0.01, false});
+  const StepOutcome split = two.gradients(batches, {0.3, 0.01});
   const std::vector<float> gradients(two.flat_gradients().begin(), two.flat_gradients().end());
   StepRunner one(*model, tape, {});
   const Batch joined = pack(12, {{random_document(12, V, 1)}, {random_document(3, V, 2)}});
-  const StepOutcome whole = one.gradients({&joined, 1}, {0.3, 0.01, false});
+  const StepOutcome whole = one.gradients({&joined, 1}, {0.3, 0.01});
   EXPECT_NEAR(split.loss, whole.loss, 1e-6 * whole.loss);
   EXPECT_NEAR(split.mtp_mean, whole.mtp_mean, 1e-6 * whole.mtp_mean);
   EXPECT_NEAR(split.balance, whole.balance, 1e-6 * whole.balance);
@@ -148,9 +238,9 @@ TEST(StepRunner, PaddingCountsNowhere) {
     StepRunner runner(*model, tape, {});
     const Batch batch = pack(T, {{random_document(9, V, 1)}, {random_document(11, V, 2)}});
     Trace trace;
-    const StepOutcome out = runner.step({&batch, 1}, {0.3, 0.01, false}, 1, 1e-3);
+    const StepOutcome out = runner.step({&batch, 1}, {0.3, 0.01}, 1, 1e-3);
     trace.losses = {out.ce, out.mtp, out.balance};
-    for (const MoeStats& s : runner.stats()) {
+    for (const BlockStats& s : runner.stats()) {
       trace.loads.insert(trace.loads.end(), s.load.begin(), s.load.end());
       trace.clamped.insert(trace.clamped.end(), {s.clamped.gate_high, s.clamped.up_high,
                                                  s.clamped.up_low, s.clamped.pairs});
@@ -272,6 +362,7 @@ std::vector<std::function<void(ModelConfig&)>> kinds() {
     });
   }
   all.emplace_back([](ModelConfig& c) { c.residual = ResidualKind::kPlain; });
+  all.emplace_back([](ModelConfig& c) { c = hybrid_config(); });
   all.emplace_back([](ModelConfig& c) {
     c.mlp_layer_types = {FeedForwardKind::kDense, FeedForwardKind::kDense};
   });
@@ -301,8 +392,8 @@ struct Warm {
   std::unique_ptr<StepRunner> runner;
   std::vector<Batch> batches;
 
-  explicit Warm(bool recompute, bool muon, std::int64_t T = 64) {
-    config.model = tiny_config();
+  explicit Warm(bool recompute, bool muon, bool hybrid = false, std::int64_t T = 64) {
+    config.model = hybrid ? hybrid_config() : tiny_config();
     config.model.hidden_size = 48;
     config.model.hc_mult = 4;
     config.model.finish("test");
@@ -326,29 +417,67 @@ TEST(StepRunner, AWarmStepTakesNothingFromTheHeapAndTouchesNoNewPage) {
   if (!testing::heap_is_counted()) GTEST_SKIP() << "a sanitizer owns the heap";
   for (const bool recompute : {false, true}) {
     for (const bool muon : {false, true}) {
-      Warm warm(recompute, muon);
-      warm.step(1);
-      warm.step(2);
-      std::vector<long> faults, calls;
-      for (int i = 0; i < 20; ++i) {
-        const long before = page_faults(), heap = heap_calls();
-        warm.step(3 + i);
-        calls.push_back(heap_calls() - heap);
-        faults.push_back(page_faults() - before);
+      for (const bool hybrid : {false, true}) {
+        if (hybrid && !muon) continue;
+        Warm warm(recompute, muon, hybrid);
+        warm.step(1);
+        warm.step(2);
+        std::vector<long> faults, calls;
+        for (int i = 0; i < (hybrid ? 9 : 20); ++i) {
+          const long before = page_faults(), heap = heap_calls();
+          warm.step(3 + i);
+          calls.push_back(heap_calls() - heap);
+          faults.push_back(page_faults() - before);
+        }
+        std::sort(faults.begin(), faults.end());
+        EXPECT_EQ(faults[faults.size() / 2], 0) << recompute << muon << hybrid;
+        EXPECT_EQ(*std::max_element(calls.begin(), calls.end()), 0) << recompute << muon << hybrid;
       }
-      std::sort(faults.begin(), faults.end());
-      EXPECT_EQ(faults[faults.size() / 2], 0) << recompute << muon;
-      EXPECT_EQ(*std::max_element(calls.begin(), calls.end()), 0) << recompute << muon;
     }
   }
 }
 
+// A stage with fewer micro-batches, longer ones: as if the runner had been made for it.
+TEST(StepRunner, GoesOnInAnotherStage) {
+  Warm staged(false, true), alone(false, true);
+  Options options;
+  options.micro_batches = 1;
+  const std::vector<Batch> longer = micro_batches(1, 96, staged.config.model.vocab_size);
+  staged.runner->gradients(staged.batches, {});  // leaves no trace
+  staged.runner->set_micro_batches(1);
+  StepRunner made_for_it(*alone.model, alone.tape, options);
+  for (int step = 1; step <= 3; ++step) {
+    const StepOutcome a = staged.runner->step(longer, {}, step, 1e-3);
+    const StepOutcome b = made_for_it.step(longer, {}, step, 1e-3);
+    EXPECT_EQ(a.loss, b.loss);
+    EXPECT_EQ(a.grads.norm, b.grads.norm);
+  }
+  EXPECT_THROW(staged.runner->set_micro_batches(3), Error);
+  if (!testing::heap_is_counted()) return;
+  const long heap = heap_calls();
+  for (int step = 4; step < 12; ++step) {
+    EXPECT_TRUE(staged.runner->step(longer, {}, step, 1e-3).updated);
+  }
+  EXPECT_EQ(heap_calls() - heap, 0);
+}
+
 TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
   for (const bool recompute : {false, true}) {
+    Warm hybrid(recompute, true, true);
+    const MemoryEstimate of_hybrid = estimate_memory(*hybrid.model, hybrid.config, 2);
+    hybrid.step(1);  // of packed documents, which have fewer entries
+    EXPECT_LE(hybrid.tape.stats().arena_low_peak, of_hybrid.tape.arena_low_peak);
+    EXPECT_LT(hybrid.tape.stats().grad_peak, of_hybrid.tape.grad_peak);
+    hybrid.batches.assign(2, shape_batch(2, 64, hybrid.config.model.vocab_size, 0));
+    hybrid.step(2);
+    EXPECT_EQ(hybrid.tape.stats().arena_low_peak, of_hybrid.tape.arena_low_peak);
+    EXPECT_EQ(hybrid.tape.stats().arena_high_peak, of_hybrid.tape.arena_high_peak);
+    EXPECT_EQ(hybrid.tape.stats().grad_peak, of_hybrid.tape.grad_peak);
+
     Warm warm(recompute, true);
     std::string dump;
     const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, 2, &dump);
-    EXPECT_THAT(dump, HasSubstr(recompute ? "recompute layers.1 " : "window_attention layers.1 "));
+    EXPECT_THAT(dump, HasSubstr(recompute ? "\nrecompute layers.1 " : "\nattention layers.1 "));
     EXPECT_THAT(dump, HasSubstr("cross_entropy mtp.0 "));
     Warm real(recompute, true);
     real.step(1);
@@ -359,13 +488,13 @@ TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
   }
 }
 
-TapeStats peaks(std::int64_t T, bool recompute, std::int64_t window = 5) {
+TapeStats peaks(std::int64_t T, bool recompute, std::int64_t window = 5, bool hybrid = false) {
   RunConfig config;
-  config.model = tiny_config();
+  config.model = hybrid ? hybrid_config() : tiny_config();
   config.model.hidden_size = 64;
   config.model.sliding_window = window;
-  config.model.layer_types.assign(4, AttentionKind::kSliding);
-  config.model.mlp_layer_types.assign(4, FeedForwardKind::kMoe);
+  if (!hybrid) config.model.layer_types.assign(4, AttentionKind::kSliding);
+  config.model.mlp_layer_types.assign(config.model.layer_types.size(), FeedForwardKind::kMoe);
   config.model.finish("test");
   config.data.sequence_length = T;
   config.train.micro_batch = 1;
@@ -383,6 +512,13 @@ TEST(StepRunner, MemoryGrowsAtMostLinearlyWithLength) {
         const auto twice = static_cast<double>(peaks(2 * T, recompute, window).bytes());
         EXPECT_LE(twice, 2.05 * once) << "T = " << T << ", window " << window;
       }
+    }
+  }
+  for (const bool recompute : {false, true}) {
+    for (const std::int64_t T : {256, 2048}) {
+      const auto once = static_cast<double>(peaks(T, recompute, 5, true).bytes());
+      const auto twice = static_cast<double>(peaks(2 * T, recompute, 5, true).bytes());
+      EXPECT_LE(twice, 2.05 * once) << "hybrid, T = " << T;
     }
   }
   // Nothing like T x T: 256 KiB a token would be one float for each of 65536 others.

@@ -43,7 +43,6 @@ int bench_step_command(const BenchArguments& args) {
   StepRunner runner(model, tape, step_options(config, micro_batches));
   tape.populate(memory.tape);
   model.initialise(config.run.seed, {});
-  const ModelFlops flops = count_flops(config.model);
   std::vector<Batch> batches(static_cast<std::size_t>(micro_batches));
   std::vector<double> seconds, faults, losses, norms, ce, mtp, balance, index_kl;
   double step_work = 0.0;
@@ -71,7 +70,8 @@ int bench_step_command(const BenchArguments& args) {
     balance.push_back(out.balance);
     index_kl.push_back(out.index_kl);
     step_work = 0.0;
-    for (const Batch& batch : batches) step_work += step_flops(config.model, flops, batch);
+    const IndexerMode indexer{config.indexer.at(step), config.loss.index_kl != 0.0};
+    for (const Batch& batch : batches) step_work += step_flops(config.model, indexer, batch);
   }
   const double peak = std::max(peak_before, measure_matmul_peak_gflops());
   const double time = median(seconds);

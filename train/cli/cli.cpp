@@ -35,6 +35,7 @@ struct Options {
   ImportArguments imported;
   ConfigArguments show;
   BenchArguments bench;
+  BenchDecodeArguments bench_decode;
   std::string path, other;
   std::vector<std::string> cases;
   bool json = false, markdown = false;
@@ -80,21 +81,31 @@ void declare(CLI::App& app, Options& o, int& code) {
   add_json(c, o.eval.json);
   c->callback([&] { code = eval_command(o.eval); });
 
-  c = command(app, "generate", "continue a prompt",
-              "shoal generate runs/tiny --prompt \"In the beginning \" --tokens 300");
+  c = command(app, "generate", "continue prompts, token by token from a compressed cache",
+              "shoal generate runs/tiny --prompt \"In the beginning \" --tokens 300 --stop \".\"");
   c->add_option("run", o.generate.run, "a run or one of its checkpoints")
       ->required()
       ->type_name("RUN");
-  c->add_option("--prompt", o.generate.prompt, "text to continue")->required()->type_name("TEXT");
+  c->add_option("--prompt", o.generate.prompts,
+                "text to continue; - reads it from stdin; several are continued together")
+      ->required()
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   c->add_option("--tokens", o.generate.tokens, "at most this many")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
   c->add_option("--temperature", o.generate.temperature, "0: always the likeliest")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0));
-  c->add_option("--top-p", o.generate.top_p, "keep the likeliest tokens up to this probability")
+  c->add_option("--top-k", o.generate.top_k, "keep this many of the likeliest tokens; 0: all")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  c->add_option("--top-p", o.generate.top_p, "of these, the likeliest up to this probability")
       ->capture_default_str()
       ->check(CLI::Range(1e-9, 1.0));
+  c->add_option("--stop", o.generate.stops, "a text ends before this one; may be given again")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   c->add_option("--seed", o.generate.seed, "another seed, another text")->capture_default_str();
   add_json(c, o.generate.json);
   c->callback([&] { code = generate_command(o.generate); });
@@ -188,6 +199,22 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->check(CLI::Range(0, 1000000));
   add_json(c, o.bench.json);
   c->callback([&] { code = bench_step_command(o.bench); });
+  c = command(*bench, "decode", "time generation, token by token at the end of a long context",
+              "shoal bench decode configs/replicas/small.yaml --context 65536 --json");
+  c->add_option("config", o.bench_decode.config, "a YAML file")
+      ->required()
+      ->type_name("CONFIG.yaml");
+  add_overrides(c, o.bench_decode.overrides);
+  c->add_option("--context", o.bench_decode.context, "tokens in the cache, of made-up numbers")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30));
+  c->add_option("--tokens", o.bench_decode.tokens, "timed tokens")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
+  c->add_flag("!--no-dense", o.bench_decode.dense,
+              "do not compare with full_attention in every layer");
+  add_json(c, o.bench_decode.json);
+  c->callback([&] { code = bench_decode_command(o.bench_decode); });
   c = command(*bench, "peak", "what this machine gives at best in matrix products",
               "shoal bench peak");
   add_json(c, o.json);

@@ -30,8 +30,9 @@ struct EvalArguments {
 int eval_command(const EvalArguments& args);
 
 struct GenerateArguments {
-  std::string run, prompt;
-  std::int64_t tokens = 200;
+  std::string run;
+  std::vector<std::string> prompts, stops;
+  std::int64_t tokens = 200, top_k = 0;
   double temperature = 0.8, top_p = 1.0;
   std::uint64_t seed = 1;
   bool json = false;
@@ -79,5 +80,13 @@ struct BenchArguments {
 };
 int bench_step_command(const BenchArguments& args);
 int bench_peak_command(bool json);
+
+struct BenchDecodeArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::int64_t context = 65536, tokens = 32;
+  bool dense = true, json = false;
+};
+int bench_decode_command(const BenchDecodeArguments& args);
 
 }  // namespace shoal

@@ -1,4 +1,4 @@
-// eval, generate, parity, report: what needs a model and no training.
+// eval, parity, report: what needs a model and no training.
 #include <spdlog/spdlog.h>
 
 #include <iostream>
@@ -7,17 +7,16 @@
 #include "train/cli/commands.h"
 #include "train/cli/loaded_model.h"
 #include "train/evaluator.h"
-#include "train/generator.h"
 #include "train/interop/parity.h"
 #include "train/metrics/printable.h"
-#include "train/metrics/progress.h"
 #include "train/report/report.h"
 #include "train/trainer.h"
 
 namespace shoal {
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
-  const RunConfig& config = loaded.config;
+  const std::vector<Stage> stages = stages_of(loaded.config);
+  const RunConfig config = config_at(loaded.config, stages[stage_at(stages, loaded.step)]);
   DataConfig corpora = data_config(config);
   // An imported model has no training data, and an evaluation needs none.
   if (corpora.train.empty()) corpora.train = corpora.validation_files;
@@ -34,43 +33,30 @@ int eval_command(const EvalArguments& args) {
   }
   Tape tape;
   const Evaluation e = evaluate(*loaded.model, tape, data.validation, config.train.micro_batch,
-                                config.train.eval_sequences);
+                                config.train.eval_sequences, config.indexer.at(loaded.step));
   EvalRecord record;
   record.step = loaded.step;
   record.loss = e.loss;
   record.bits_per_byte = e.bits_per_byte;
   record.tokens = e.tokens;
   record.bytes = e.bytes;
+  record.answers = e.answers;
+  record.answer_accuracy = e.answer_accuracy;
   if (args.json) {
     Json json = json_of(record);
     json.erase("eval_seconds");
     json.erase("time");
     std::cout << line_of(json) << '\n';
   } else {
-    std::cout << "step " << loaded.step << ": loss " << e.loss << ", " << e.bits_per_byte
-              << " bits per byte (" << e.tokens << " tokens, " << e.bytes << " bytes of text)\n";
+    std::cout << "step " << loaded.step << ": loss " << e.loss << ", ";
+    if (e.answers > 0) {
+      std::cout << 100.0 * e.answer_accuracy << "% of " << e.answers << " answer tokens right ("
+                << e.tokens << " tokens)\n";
+    } else {
+      std::cout << e.bits_per_byte << " bits per byte (" << e.tokens << " tokens, " << e.bytes
+                << " bytes of text)\n";
+    }
   }
-  return 0;
-}
-
-int generate_command(const GenerateArguments& args) {
-  const LoadedModel loaded = load_model(args.run, {});
-  const auto tokenizer = make_tokenizer(loaded.config.data.tokenizer);
-  Tape tape;
-  const SamplingConfig sampling{args.tokens, args.temperature, args.top_p, args.seed};
-  if (args.json) {
-    const std::string text = generate(*loaded.model, tape, *tokenizer, args.prompt, sampling);
-    Json json;
-    json["prompt"] = args.prompt;
-    json["text"] = text;
-    json["step"] = loaded.step;
-    std::cout << line_of(json) << '\n';
-    return 0;
-  }
-  std::cout << args.prompt << std::flush;
-  generate(*loaded.model, tape, *tokenizer, args.prompt, sampling,
-           [](const std::string& piece) { std::cout << piece << std::flush; });
-  std::cout << '\n';
   return 0;
 }
 

@@ -33,12 +33,19 @@ void say_machine() {
   }
 }
 
-void say_run(const RunConfig& config, Trainer& trainer) {
+void say_run(Trainer& trainer) {
   const MemoryEstimate& m = trainer.memory();
   const DataSplit& data = trainer.data();
-  spdlog::info("{} parameters; {} documents in {} sequences of {} to train on, {} to validate",
-               trainer.model().store().count(), data.train.documents(), data.train.sequences(),
-               config.data.sequence_length, data.validation.documents());
+  const std::int64_t parameters = trainer.model().store().count();
+  if (const TaskConfig* task = data.train.task()) {
+    spdlog::info("{} parameters; task {} in sequences of {}, {} held-out episodes to validate",
+                 parameters, name_of(task->kind), data.train.sequence_length(),
+                 data.validation.documents());
+  } else {
+    spdlog::info("{} parameters; {} documents in {} sequences of {} to train on, {} to validate",
+                 parameters, data.train.documents(), data.train.sequences(),
+                 data.train.sequence_length(), data.validation.documents());
+  }
   spdlog::info("memory {}: parameters {}, gradients {}, optimizer {}, activations {}",
                mib(m.total()), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
                mib(m.tape.bytes()));
@@ -57,19 +64,27 @@ int finish(const RunConfig& config, Trainer& trainer) {
 }
 
 int dry_run(const RunConfig& config, Trainer& trainer) {
-  const std::int64_t sequences = config.train.batch_tokens / config.data.sequence_length;
+  const std::vector<Stage> stages = stages_of(config);
+  const Stage& stage = longest(stages);
   std::string dump;
-  const MemoryEstimate m =
-      estimate_memory(trainer.model(), config, sequences / config.train.micro_batch, &dump);
-  const ModelFlops flops = count_flops(config.model);
+  estimate_memory(trainer.model(), config_at(config, stage), stage.micro_batches(), &dump);
+  const MemoryEstimate& m = trainer.memory();
+  const std::int64_t T = stage.sequence_length;
+  const double flops = step_flops(config.model, {config.indexer.at(0), config.loss.index_kl != 0.0},
+                                  shape_batch(1, T, config.model.vocab_size, 0));
   std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
   const auto line = [](const char* what, const std::string& value) {
     std::cout << std::left << std::setw(26) << what << value << '\n';
   };
   line("parameters", std::to_string(trainer.model().store().count()));
-  line("GFLOP per token", concat((flops.per_token + flops.mtp_per_token) / 1e9));
+  line("GFLOP per token", concat(flops / static_cast<double>(T) / 1e9));
   line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
                                             : concat(config.train.minutes, " minutes"));
+  for (const Stage& s : stages) {
+    if (stages.size() == 1) break;
+    line("  from step", concat(s.from_step, ": ", s.micro_batches(), " micro-batches of ",
+                               s.micro_batch, " sequences of ", s.sequence_length));
+  }
   line("memory", mib(m.total()));
   line("  parameters", mib(m.parameters));
   line("  gradients", mib(m.gradients));
@@ -92,7 +107,7 @@ int train_command(const TrainArguments& args) {
   say_machine();
   Trainer trainer(config);
   if (args.dry_run) return dry_run(config, trainer);
-  say_run(config, trainer);
+  say_run(trainer);
   trainer.create_run();
   spdlog::info("run folder: {}", printable(config.run.dir));
   return finish(config, trainer);
@@ -121,12 +136,12 @@ int resume_command(const ResumeArguments& args) {
   if (!args.fork.empty()) {
     config.run.dir = std::filesystem::absolute(args.fork).lexically_normal();
     Trainer trainer(config);
-    say_run(config, trainer);
+    say_run(trainer);
     trainer.fork_run(folder);
     return finish(config, trainer);
   }
   Trainer trainer(config);
-  say_run(config, trainer);
+  say_run(trainer);
   trainer.resume_run();
   if (trainer.is_finished()) {
     trainer.ensure_report();

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <initializer_list>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "train/config/stages.h"
 #include "train/config/values.h"
 
 namespace shoal {
@@ -50,24 +53,62 @@ bool is_plain_name(const std::string& name) {
          });
 }
 
-void check_sizes(const RunConfig& c, CrossChecker& check) {
-  const std::int64_t T = c.data.sequence_length, tokens = c.train.batch_tokens;
-  check.require(T >= 2, {"data.sequence_length"}, T, " is too short to learn from; use 2 or more");
-  check.require(T <= c.model.max_position_embeddings,
-                {"data.sequence_length", "model.max_position_embeddings"}, T,
-                " is longer than model.max_position_embeddings ", c.model.max_position_embeddings,
-                "; shorten the sequences or raise that key");
-  check.require(tokens % T == 0, {"train.batch_tokens", "data.sequence_length"}, tokens,
-                " is not a multiple of data.sequence_length ", T, "; use ",
-                std::max<std::int64_t>(1, tokens / T) * T);
+// Of one stage; `first` is what the keys outside of train.stages say.
+void check_sizes(const RunConfig& c, const Stage& stage, bool first, CrossChecker& check) {
+  const std::int64_t T = stage.sequence_length, tokens = stage.batch_tokens;
+  using Keys = std::initializer_list<const char*>;
+  const auto require = [&](bool holds, Keys keys, const auto&... what) {
+    if (first) return check.require(holds, keys, what...);
+    check.require(holds, {"train.stages"}, "from step ", stage.from_step, ": ",
+                  *keys.begin() + std::string_view(*keys.begin()).find('.') + 1, " ", what...);
+  };
+  require(T >= 2, {"data.sequence_length"}, T, " is too short to learn from; use 2 or more");
+  require(T <= c.model.max_position_embeddings,
+          {"data.sequence_length", "model.max_position_embeddings"}, T,
+          " is longer than model.max_position_embeddings ", c.model.max_position_embeddings,
+          "; shorten the sequences or raise that key");
+  require(tokens % T == 0, {"train.batch_tokens", "data.sequence_length"}, tokens,
+          " is not a multiple of data.sequence_length ", T, "; use ",
+          std::max<std::int64_t>(1, tokens / T) * T);
   if (tokens % T != 0) return;
-  const std::int64_t sequences = tokens / T;
-  std::int64_t fitting = std::min(c.train.micro_batch, sequences);
+  const std::int64_t sequences = stage.sequences();
+  std::int64_t fitting = std::min(stage.micro_batch, sequences);
   while (sequences % fitting != 0) --fitting;
-  check.require(sequences % c.train.micro_batch == 0,
-                {"train.micro_batch", "train.batch_tokens", "data.sequence_length"},
-                c.train.micro_batch, " does not divide the ", sequences, " sequences of a step (",
-                tokens, " tokens of ", T, "); use ", fitting);
+  require(sequences % stage.micro_batch == 0,
+          {"train.micro_batch", "train.batch_tokens", "data.sequence_length"}, stage.micro_batch,
+          " does not divide the ", sequences, " sequences of a step (", tokens, " tokens of ", T,
+          "); use ", fitting);
+}
+
+// The task of a list of corpora, or null.
+const TaskConfig* task_of(const std::vector<CorpusSpec>& corpora) {
+  return !corpora.empty() && corpora.front().task ? &*corpora.front().task : nullptr;
+}
+
+void check_task(const RunConfig& c, const char* key, const TaskConfig& task, std::int64_t T,
+                CrossChecker& check) {
+  for (const TaskProblem& problem : find_problems(task, T)) {
+    check.require(false, {key, "data.sequence_length"}, name_of(task.kind), ": ", problem.key, ": ",
+                  problem.what);
+  }
+  check.require(c.data.tokenizer == "bytes", {"data.tokenizer", key}, "task ", name_of(task.kind),
+                " is made of bytes; use bytes");
+  check.require(!task.loss_on_answer || c.model.num_nextn_predict_layers == 0,
+                {"model.num_nextn_predict_layers", key},
+                "predicting the token after next has to read the next one, which loss_on: answer "
+                "hides; use 0");
+}
+
+void check_tasks(const RunConfig& c, const Stage& stage, CrossChecker& check) {
+  const std::int64_t T = stage.sequence_length;
+  const TaskConfig* train = task_of(c.data.train);
+  const TaskConfig* validation = task_of(c.data.validation_files);
+  if (train != nullptr) check_task(c, "data.train", *train, T, check);
+  if (validation != nullptr) check_task(c, "data.validation", *validation, T, check);
+  check.require(c.data.train.empty() || c.data.validation_files.empty() ||
+                    (train == nullptr) == (validation == nullptr),
+                {"data.validation"}, "text cannot validate a task, nor a task text; use ",
+                train == nullptr ? "text" : "a task, or a share above 0");
 }
 
 void check_tokenizer(const RunConfig& c, CrossChecker& check) {
@@ -98,8 +139,14 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
                 "' is no plain name; use up to ", kMaxName,
                 " letters, digits, '.', '_' and '-', a letter or digit first");
   if (config.run.dir.empty()) config.run.dir = absolute_path("runs/" + config.run.name);
-  check_sizes(config, check);
+  const std::vector<Stage> stages = stages_of(config);
+  const std::vector<StageSpec>& given = config.train.stages;
+  for (const Stage& stage : stages) {
+    const bool first = stage.from_step == 0 && (given.empty() || given.front().from_step > 0);
+    check_sizes(config, stage, first, check);
+  }
   check_tokenizer(config, check);
+  for (const Stage& stage : stages) check_tasks(config, stage, check);
   check.require(config.optim.end_lr <= config.optim.lr, {"optim.end_lr", "optim.lr"},
                 number_text(config.optim.end_lr), " is above optim.lr ",
                 number_text(config.optim.lr), "; use at most that");
@@ -109,6 +156,10 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
   check.require(config.train.steps > 0 || config.train.tokens > 0 || config.train.minutes > 0,
                 {"train.steps", "train.tokens", "train.minutes"},
                 "the run has no end; set train.steps, train.tokens or train.minutes");
+  const std::int64_t steps = planned_steps(config);
+  check.require(steps == 0 || stages.back().from_step < steps, {"train.stages"}, "from_step ",
+                stages.back().from_step, " is never reached: the run ends after ", steps,
+                " steps; use at most ", steps - 1);
 }
 
 }  // namespace shoal

@@ -30,13 +30,29 @@ Node empty(Node::Kind kind, const Place& place) {
   return node;
 }
 
-std::optional<AttentionKind> kind_of_ratio(const Node& node) {
-  if (node.kind != Node::Kind::kScalar || node.quoted) return std::nullopt;
-  if (node.text == "0") return AttentionKind::kSliding;
-  if (node.text == "4") return AttentionKind::kCompressedSparse;
-  if (node.text == "128") return AttentionKind::kHeavilyCompressed;
-  return std::nullopt;
-}
+// The rates that ratios stand for: what compress_rates says, else 4 is sparse and the first other
+// number heavy.
+struct Rates {
+  std::string sparse = "4", heavy;
+
+  explicit Rates(const Node* given) {
+    if (given == nullptr) return;
+    if (const Node* rate = given->find(kSparse)) sparse = rate->text;
+    if (const Node* rate = given->find(kHeavy)) heavy = rate->text;
+  }
+  // Nothing where the number means no layer, or another heavy rate than the layers before it.
+  std::optional<AttentionKind> kind_of(const Node& ratio) {
+    if (ratio.kind != Node::Kind::kScalar || ratio.quoted) return std::nullopt;
+    if (ratio.text == "0") return AttentionKind::kSliding;
+    if (ratio.text == sparse) return AttentionKind::kCompressedSparse;
+    const bool number = ratio.text.size() < 10 && ratio.text != "1" && ratio.text[0] != '0' &&
+                        std::all_of(ratio.text.begin(), ratio.text.end(),
+                                    [](char c) { return c >= '0' && c <= '9'; });
+    if (!number) return std::nullopt;
+    if (heavy.empty()) heavy = ratio.text;
+    return ratio.text == heavy ? std::optional(AttentionKind::kHeavilyCompressed) : std::nullopt;
+  }
+};
 
 // Does the newer key stand beside the older one? In YAML that is said.
 bool is_said_twice(const Node& model, const Place& place, const std::string& old_key,
@@ -55,18 +71,21 @@ std::optional<std::int64_t> layer_count(const Node& model, Problems& problems) {
   return read_integer(*count, "model.num_hidden_layers", {.low = 1}, problems).value_or(0);
 }
 
-// 4 and 128 say the rates, too.
-void add_rates(Node& model, const Place& place) {
+// Ratios say the rates, too.
+void add_rates(Node& model, const Rates& said, const Place& place) {
   const Node* given = model.find("compress_rates");
   Node rates = given != nullptr ? *given : empty(Node::Kind::kMap, place);
   if (rates.kind != Node::Kind::kMap) return;
-  for (const auto& [kind, rate] : {std::pair(kSparse, "4"), std::pair(kHeavy, "128")}) {
-    if (rates.find(kind) == nullptr) rates.set({kind, place}, scalar(rate, place, false));
+  for (const auto& [kind, rate] :
+       {std::pair(kSparse, said.sparse), std::pair(kHeavy, said.heavy)}) {
+    if (!rate.empty() && rates.find(kind) == nullptr) {
+      rates.set({kind, place}, scalar(rate, place, false));
+    }
   }
   model.set({"compress_rates", place}, std::move(rates));
 }
 
-void read_ratios(Node& model, const Node& ratios, bool strict, Problems& problems) {
+void read_ratios(Node& model, const Node& ratios, Problems& problems) {
   const Place& place = ratios.place;
   const auto given = static_cast<std::int64_t>(ratios.items.size());
   std::int64_t layers = layer_count(model, problems).value_or(given);
@@ -76,20 +95,18 @@ void read_ratios(Node& model, const Node& ratios, bool strict, Problems& problem
     layers = 0;
   }
   Node types = empty(Node::Kind::kList, place);
-  bool compressed = false;
+  Rates rates(model.find("compress_rates"));
   for (std::int64_t l = 0; l < layers; ++l) {
     const Node& ratio = ratios.items[static_cast<std::size_t>(l)];
-    if (const auto kind = kind_of_ratio(ratio)) {
+    if (const auto kind = rates.kind_of(ratio)) {
       types.items.push_back(scalar(name_of(*kind), ratio.place, true));
-      compressed = compressed || *kind != AttentionKind::kSliding;
     } else {
       problems.add(ratio.place, "model.compress_ratios", describe(ratio), " (layer ", l,
-                   ") is not known; use 0, 4 or 128, or layer_types with compress_rates");
+                   ") is not known; use 0 for a window layer, ", rates.sparse, " for CSA, ",
+                   rates.heavy.empty() ? "128" : rates.heavy, " for HCA");
     }
   }
-  if (!strict || compressed) {
-    add_rates(model, place);
-  }
+  add_rates(model, rates, place);
   model.set({"layer_types", place}, std::move(types));
 }
 
@@ -159,7 +176,7 @@ std::optional<Node> take(Node& model, const std::string& key) {
 void modernise_layers(Node& model, bool strict, Problems& problems) {
   if (const auto ratios = take(model, "compress_ratios")) {
     if (!is_said_twice(model, ratios->place, "compress_ratios", "layer_types", strict, problems)) {
-      read_ratios(model, *ratios, strict, problems);
+      read_ratios(model, *ratios, problems);
     }
   }
   if (const auto hash = take(model, "num_hash_layers")) {

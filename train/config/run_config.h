@@ -1,8 +1,10 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "data/synthetic/task.h"
 #include "layers/config.h"
 
 namespace shoal {
@@ -11,6 +13,7 @@ namespace shoal {
 struct CorpusSpec {
   std::string path;  // text, .jsonl, .tokens, or a folder of them
   double weight = 1.0;
+  std::optional<TaskConfig> task = {};  // instead of a path
 
   bool operator==(const CorpusSpec&) const = default;
 };
@@ -25,6 +28,14 @@ struct IndexerSpec {
   std::int64_t from_step = 0;
 
   bool operator==(const IndexerSpec&) const = default;
+};
+
+// From this step on (likewise) sequences and batches have other sizes; 0: as before.
+struct StageSpec {
+  std::int64_t from_step = 0;
+  std::int64_t sequence_length = 0, batch_tokens = 0, micro_batch = 0;
+
+  bool operator==(const StageSpec&) const = default;
 };
 
 struct RunConfig {
@@ -54,6 +65,7 @@ struct RunConfig {
     double minutes = 0.0;    // 0: no such limit; at least one of the three is set
     std::int64_t batch_tokens = 8192;
     std::int64_t micro_batch = 4;     // sequences in one forward
+    std::vector<StageSpec> stages;    // rising from_step; see train/config/stages.h
     std::int64_t eval_every = 100;    // steps; 0: only at the end
     std::int64_t eval_sequences = 0;  // 0: the whole validation data
     Recompute recompute = Recompute::kNone;

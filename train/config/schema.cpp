@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "train/config/key_makers.h"
+#include "train/config/stages.h"
+#include "train/config/task_keys.h"
 
 namespace shoal {
 
@@ -13,7 +15,9 @@ using namespace key_makers;
 nlohmann::json corpora_json(const std::vector<CorpusSpec>& corpora) {
   nlohmann::json list = nlohmann::json::array();
   for (const CorpusSpec& corpus : corpora) {
-    if (corpus.weight == 1.0) {
+    if (corpus.task) {
+      list.push_back(task_json(*corpus.task));
+    } else if (corpus.weight == 1.0) {
       list.push_back(corpus.path);
     } else {
       list.push_back({{"path", corpus.path}, {"weight", corpus.weight}});
@@ -26,8 +30,8 @@ Key corpora_key() {
   Key key{.path = "data.train",
           .form = Form::kCorpora,
           .help =
-              "what to train on: text, .jsonl with \"text\", .tokens, or folders of them; "
-              "required to train"};
+              "what to train on: text, .jsonl with \"text\", .tokens, or folders of them; or one "
+              "synthetic task; required to train"};
   key.read = [](const Node& node, RunConfig& c, Problems& problems) {
     if (auto value = read_corpora(node, "data.train", problems)) c.data.train = std::move(*value);
   };
@@ -97,6 +101,23 @@ std::vector<Key> data_keys() {
   };
 }
 
+Key batch_stages_key() {
+  Key key{
+      .path = "train.stages",
+      .form = Form::kBatchStages,
+      .help =
+          "other sizes from a step on (the number of updates done before it), such as "
+          "{from_step: 400, sequence_length: 2048, batch_tokens: 8192, micro_batch: 1}; what is "
+          "left out stays as it was"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (auto stages = read_stages(node, "train.stages", problems)) {
+      c.train.stages = std::move(*stages);
+    }
+  };
+  key.value = [](const RunConfig& c) { return stages_json(c.train.stages); };
+  return key;
+}
+
 std::vector<Key> train_keys() {
   return {
       integer("train.steps", SHOAL_FIELD(train.steps), kSizeOrZero, "steps",
@@ -109,6 +130,7 @@ std::vector<Key> train_keys() {
               "of one step; a multiple of data.sequence_length"),
       integer("train.micro_batch", SHOAL_FIELD(train.micro_batch), kSize, "sequences",
               "in one forward pass; divides the step's sequences"),
+      batch_stages_key(),
       harmless(integer("train.eval_every", SHOAL_FIELD(train.eval_every), kSizeOrZero, "steps",
                        "between validations; 0: only at the end")),
       harmless(integer("train.eval_sequences", SHOAL_FIELD(train.eval_sequences), kSizeOrZero,

@@ -16,13 +16,14 @@ enum class Form {
   kNumber,
   kBool,
   kText,
-  kPath,        // stored absolute
-  kChoice,      // one of `choices`
-  kChoices,     // a list of them
-  kTexts,       // a list of text
-  kCorpora,     // a list of paths or {path, weight}
-  kValidation,  // a share of the documents, or kCorpora
-  kStages,      // one of `choices`, or a list of {stage, from_step}
+  kPath,         // stored absolute
+  kChoice,       // one of `choices`
+  kChoices,      // a list of them
+  kTexts,        // a list of text
+  kCorpora,      // a list of paths or {path, weight}
+  kValidation,   // a share of the documents, or kCorpora
+  kBatchStages,  // a list of {from_step, sequence_length, ...}
+  kStages,       // one of `choices`, or a list of {stage, from_step}
 };
 
 // One key of the configuration. The table of all keys is the only place that knows them: reading,

@@ -7,6 +7,7 @@
 
 #include "train/config/schema.h"
 #include "train/config/show_config.h"
+#include "train/config/task_keys.h"
 
 namespace shoal {
 namespace {
@@ -64,9 +65,11 @@ std::string type_text(const Key& key) {
     case Form::kTexts:
       return "list of texts";
     case Form::kCorpora:
-      return "list of paths or {path, weight}";
+      return "list of paths or {path, weight}, or one {task, ...}";
     case Form::kValidation:
-      return "number " + key.range.text() + ", or a list of paths or {path, weight}";
+      return "number " + key.range.text() + ", or a list like data.train";
+    case Form::kBatchStages:
+      return "list of {from_step, sequence_length, batch_tokens, micro_batch}";
     case Form::kStages:
       return joined(key.choices, " or ") + ", or a list of {stage, from_step}";
   }
@@ -90,7 +93,8 @@ ordered_json corpora_schema() {
                 {{"path", {{"type", "string"}, {"minLength", 1}}},
                  {"weight", {{"type", "number"}, {"exclusiveMinimum", 0}}}}},
                {"required", {"path"}},
-               {"additionalProperties", false}}}}}}};
+               {"additionalProperties", false}},
+              task_schema()}}}}};
 }
 
 void add_limits(const Range& range, ordered_json& json) {
@@ -135,6 +139,20 @@ ordered_json value_schema(const Key& key) {
       return json;
     case Form::kCorpora:
       return corpora_schema();
+    case Form::kBatchStages: {
+      const ordered_json size = {{"type", "integer"}, {"minimum", 1}};
+      ordered_json entry = {{"type", "object"},
+                            {"properties",
+                             {{"from_step", {{"type", "integer"}, {"minimum", 0}}},
+                              {"sequence_length", size},
+                              {"batch_tokens", size},
+                              {"micro_batch", size}}},
+                            {"required", {"from_step"}},
+                            {"additionalProperties", false}};
+      json["type"] = "array";
+      json["items"] = std::move(entry);
+      return json;
+    }
     case Form::kStages: {
       ordered_json entry = {{"type", "object"},
                             {"properties",
@@ -241,6 +259,7 @@ std::string schema_markdown() {
           << default_text(key) << "` | " << type_text(key) << " | " << key.help
           << (key.alias.empty() ? "" : "; also as `" + key.alias + "`") << " |\n";
     }
+    if (section.name == std::string("data")) out << "\n### Tasks\n\n" << task_markdown();
   }
   return out.str();
 }

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "train/config/suggest.h"
+#include "train/config/task_keys.h"
 
 namespace shoal {
 namespace {
@@ -135,7 +136,7 @@ std::optional<CorpusSpec> read_weighted_corpus(const Node& node, const std::stri
     }
   }
   if (good && corpus.path.empty()) {
-    problems.add(node.place, key, "no path; give {path: FILE, weight: NUMBER}");
+    problems.add(node.place, key, "no path; give {path: FILE, weight: NUMBER}, or {task: NAME}");
     good = false;
   }
   return good ? std::optional(corpus) : std::nullopt;
@@ -275,10 +276,16 @@ std::optional<std::vector<CorpusSpec>> read_corpora(const Node& node, const std:
   }
   std::vector<CorpusSpec> corpora;
   for (const Node& item : node.items) {
-    if (item.kind == Node::Kind::kMap) {
+    if (item.kind == Node::Kind::kMap && item.find("task") != nullptr) {
+      if (node.items.size() > 1) {
+        problems.add(item.place, key, "a task cannot be mixed with other data; let it stand alone");
+      } else if (auto task = read_task(item, key, problems)) {
+        corpora.push_back({"", 1.0, *task});
+      }
+    } else if (item.kind == Node::Kind::kMap) {
       if (auto corpus = read_weighted_corpus(item, key, problems)) corpora.push_back(*corpus);
     } else if (auto path = read_path(item, key, problems)) {
-      corpora.push_back({*path, 1.0});
+      corpora.push_back({*path});
     }
   }
   if (corpora.size() != node.items.size()) return std::nullopt;

@@ -54,6 +54,12 @@ std::string progress_line(const ProgressGoal& goal, const ProgressState& now, do
 }
 
 std::string eval_line(const EvalRecord& record) {
+  if (record.answers > 0) {
+    return fmt::format("eval at step {} | loss {:.4f} | {:.1f}% of {} answer tokens right in {}",
+                       record.step, record.loss, 100.0 * record.answer_accuracy,
+                       format_count(static_cast<double>(record.answers)),
+                       format_step_time(record.eval_seconds));
+  }
   return fmt::format("eval at step {} | loss {:.4f} | {:.4f} bits per byte | {} bytes in {}",
                      record.step, record.loss, record.bits_per_byte,
                      format_count(static_cast<double>(record.bytes)),

@@ -35,6 +35,7 @@ double estimate_seconds_left(const ProgressGoal& goal, const ProgressState& star
 // step 120/1000 | loss 3.2101 | norm 0.91 | lr 3.0e-4 | 812 ms | 41.2k tok/s | ETA 0:12:01
 std::string progress_line(const ProgressGoal& goal, const ProgressState& now, double seconds_left);
 // eval at step 100 | loss 1.9123 | 2.7589 bits per byte | 212k bytes in 4.1 s
+// eval at step 100 | loss 1.9123 | 93.8% of 512 answer tokens right in 4.1 s
 std::string eval_line(const EvalRecord& record);
 
 // On a terminal one line, rewritten at most ten times a second; elsewhere a line every `every`

@@ -46,6 +46,8 @@ void visit_eval(Record& r, const Visit& visit) {
   visit("bits_per_byte", r.bits_per_byte);
   visit("tokens", r.tokens);
   visit("bytes", r.bytes);
+  visit("answer_accuracy", r.answer_accuracy);
+  visit("answers", r.answers);
   visit("eval_seconds", r.eval_seconds);
   visit("time", r.time);
 }
@@ -55,6 +57,12 @@ void visit_layer(Record& r, const Visit& visit) {
   visit_clamp(r.clamp, visit);
   visit("bias_low", r.bias_low);
   visit("bias_high", r.bias_high);
+}
+
+template <class Visit, class Record>
+void visit_index(Record& r, const Visit& visit) {
+  visit("index_kl", r.index_kl);
+  visit("index_captured", r.index_captured);
 }
 
 struct Writer {
@@ -147,6 +155,12 @@ Json json_of(const StepRecord& record) {
 Json json_of(const EvalRecord& record) {
   Json out = begin_object("eval", record.step);
   visit_eval(record, Writer{out});
+  if (record.answers > 0) {
+    out["bits_per_byte"] = nullptr;
+  } else {
+    out.erase("answer_accuracy");
+    out.erase("answers");
+  }
   return out;
 }
 
@@ -159,6 +173,7 @@ Json json_of(const LayerRecord& record) {
   }
   out["expert_load"] = record.expert_load;
   visit_layer(record, Writer{out});
+  if (!std::isnan(record.index_kl)) visit_index(record, Writer{out});
   return out;
 }
 
@@ -215,6 +230,7 @@ std::optional<LayerRecord> layer_of(const Json& object) {
     for (const Json& count : *load) record.expert_load.push_back(integer_of(count).value_or(0));
   }
   visit_layer(record, Reader{object});
+  visit_index(record, Reader{object});
   return record;
 }
 

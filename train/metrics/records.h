@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -36,9 +37,12 @@ struct StepRecord {
 
 struct EvalRecord {
   std::int64_t step = 0;
-  double loss = 0;  // mean cross-entropy of the next token, nats
-  double bits_per_byte = 0;
-  std::int64_t tokens = 0, bytes = 0;  // predicted tokens; bytes of text behind them
+  double loss = 0;                     // mean cross-entropy of the next token, nats
+  double bits_per_byte = 0;            // null of a task
+  std::int64_t tokens = 0, bytes = 0;  // counted tokens; bytes of text behind them
+  // Share of a task's answer tokens that are predicted right; both absent where nothing is asked.
+  double answer_accuracy = 0;
+  std::int64_t answers = 0;
   double eval_seconds = 0;
   double time = 0;
 };
@@ -50,6 +54,10 @@ struct LayerRecord {
   std::vector<std::int64_t> expert_load;  // tokens of the step that each routed expert got
   ClampCounts clamp;
   double bias_low = 0, bias_high = 0;  // range of the router's balancing bias
+  // Of a CSA layer whose indexer learns: its loss, nats per target, without the weight; and the
+  // share of the teacher that it has captured, 1 - loss / loss of a uniform guess. NaN elsewhere.
+  double index_kl = std::numeric_limits<double>::quiet_NaN();
+  double index_captured = std::numeric_limits<double>::quiet_NaN();
 };
 
 struct EventRecord {

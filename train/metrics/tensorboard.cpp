@@ -162,8 +162,13 @@ bool TensorboardWriter::write(const StepRecord& r) {
 }
 
 bool TensorboardWriter::write(const EvalRecord& r) {
-  return write(r.step, r.time,
-               {{"validation/loss", r.loss}, {"validation/bits_per_byte", r.bits_per_byte}});
+  std::vector<Scalar> scalars = {{"validation/loss", r.loss}};
+  if (r.answers > 0) {
+    scalars.emplace_back("validation/answer_accuracy", r.answer_accuracy);
+  } else {
+    scalars.emplace_back("validation/bits_per_byte", r.bits_per_byte);
+  }
+  return write(r.step, r.time, scalars);
 }
 
 }  // namespace shoal

@@ -70,17 +70,24 @@ std::string decimals(double value) {
   return std::isfinite(value) ? fmt::format("{:.4f}", value) : fmt::format("{}", value);
 }
 
+std::string bits_per_byte_tile(const RunHistory& history) {
+  const EvalRecord& last = history.evals.back();
+  const auto best = std::min_element(
+      history.evals.begin(), history.evals.end(),
+      [](const EvalRecord& a, const EvalRecord& b) { return a.bits_per_byte < b.bits_per_byte; });
+  return tile("Bits per byte", decimals(last.bits_per_byte),
+              best->bits_per_byte < last.bits_per_byte
+                  ? fmt::format("best {} at step {}", decimals(best->bits_per_byte), best->step)
+                  : fmt::format("validation, step {}", last.step));
+}
+
 std::string tiles(const RunHistory& history) {
   std::string out;
   if (!history.evals.empty()) {
     const EvalRecord& last = history.evals.back();
-    const auto best = std::min_element(
-        history.evals.begin(), history.evals.end(),
-        [](const EvalRecord& a, const EvalRecord& b) { return a.bits_per_byte < b.bits_per_byte; });
-    out += tile("Bits per byte", decimals(last.bits_per_byte),
-                best->bits_per_byte < last.bits_per_byte
-                    ? fmt::format("best {} at step {}", decimals(best->bits_per_byte), best->step)
-                    : fmt::format("validation, step {}", last.step));
+    out += has_answers(history) ? tile("Answer accuracy", format_share(last.answer_accuracy),
+                                       fmt::format("held out, step {}", last.step))
+                                : bits_per_byte_tile(history);
     out += tile("Validation loss", decimals(last.loss), "nats per token");
   }
   if (!history.steps.empty()) {
@@ -136,16 +143,22 @@ std::string figure(const std::string& title, const std::string& unit, const Line
 }
 
 std::string learning_section(const RunHistory& history) {
-  const LineChart clamp = clamp_chart(history);
+  const LineChart clamp = clamp_chart(history), indexer = indexer_chart(history);
   return "<h2>Learning</h2>\n<div class=\"grid\">" +
          figure("Loss", "cross-entropy, nats per token, log scale", cross_entropy_chart(history)) +
-         figure("Bits per byte", "validation text", bits_per_byte_chart(history)) +
+         (has_answers(history)
+              ? figure("Answer accuracy", "held-out answer tokens predicted right",
+                       answer_accuracy_chart(history))
+              : figure("Bits per byte", "validation text", bits_per_byte_chart(history))) +
          figure("Parts of the loss", "weighted, smoothed, log scale", loss_parts_chart(history)) +
          figure("Gradient norm", "before clipping", grad_norm_chart(history)) +
          figure("Learning rate", "as scheduled", lr_chart(history)) +
          (clamp.series.empty() ? figure("SwiGLU clamp", "inputs beyond the limit", "",
                                         "<p class=\"none\">No input has gone beyond it.</p>")
                                : figure("SwiGLU clamp", "inputs beyond the limit", clamp)) +
+         (indexer.series.empty()
+              ? ""
+              : figure("Indexers", "attention's choice that they have learned", indexer)) +
          "</div>\n";
 }
 

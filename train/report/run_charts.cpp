@@ -73,11 +73,25 @@ LineChart cross_entropy_chart(const RunHistory& history) {
   return chart;
 }
 
+bool has_answers(const RunHistory& history) {
+  return !history.evals.empty() && history.evals.back().answers > 0;
+}
+
 LineChart bits_per_byte_chart(const RunHistory& history) {
   LineChart chart;
   chart.label = "Validation bits per byte by step";
-  if (!history.evals.empty()) {
+  if (!history.evals.empty() && !has_answers(history)) {
     chart.series.push_back(validation(history, &EvalRecord::bits_per_byte));
+  }
+  return chart;
+}
+
+LineChart answer_accuracy_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Share of held-out answer tokens predicted right by step";
+  chart.y_format = "share";
+  if (has_answers(history)) {
+    chart.series.push_back(validation(history, &EvalRecord::answer_accuracy));
   }
   return chart;
 }
@@ -209,6 +223,23 @@ LineChart imbalance_chart(const RunHistory& history) {
                      static_cast<double>(loads.size()));
   }
   chart.series = {thinned(smoothed(mean)), thinned(smoothed(worst))};
+  return chart;
+}
+
+LineChart indexer_chart(const RunHistory& history) {
+  LineChart chart;
+  chart.label = "Share of attention that each indexer has captured by step";
+  chart.y_format = "share";
+  std::map<std::int64_t, std::vector<LayerRecord>> layers;
+  for (const LayerRecord& r : history.layers) {
+    if (!std::isnan(r.index_captured)) layers[r.layer].push_back(r);
+  }
+  int color = 0;
+  for (const auto& [layer, records] : layers) {
+    chart.series.push_back(
+        thinned(smoothed(series_of(records, "Layer " + std::to_string(layer), color++,
+                                   [](const LayerRecord& r) { return r.index_captured; }))));
+  }
   return chart;
 }
 

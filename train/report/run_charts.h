@@ -7,9 +7,13 @@
 
 namespace shoal {
 
+// Was it a task that the run was validated on? Then there are no bits per byte.
+bool has_answers(const RunHistory& history);
+
 // The charts of one run. A chart whose numbers are all zero or missing has no series.
 LineChart cross_entropy_chart(const RunHistory& history);
-LineChart bits_per_byte_chart(const RunHistory& history);  // validation only
+LineChart bits_per_byte_chart(const RunHistory& history);    // validation only
+LineChart answer_accuracy_chart(const RunHistory& history);  // of a task
 LineChart loss_parts_chart(const RunHistory& history);
 LineChart grad_norm_chart(const RunHistory& history);
 LineChart lr_chart(const RunHistory& history);
@@ -22,6 +26,9 @@ LineChart imbalance_chart(const RunHistory& history);
 // Validation bits per byte with the training cross-entropy beside it, turned into bits per byte
 // with the ratio that the last evaluation had.
 LineChart learning_curve(const RunHistory& history);
+
+// How much of attention each indexer has captured, by layer.
+LineChart indexer_chart(const RunHistory& history);
 
 // The records of one layer, as the heat map takes them.
 struct LayerLoads {

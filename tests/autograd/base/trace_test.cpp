@@ -47,8 +47,8 @@ TEST(TraceDeathTest, AStepWritesAFileThatViewersOpen) {
     ++group[e.at("name")];
   }
   EXPECT_GT(last, 0.0);
-  EXPECT_EQ(forward["window_attention"], 3);  // two layers and MTP
-  EXPECT_EQ(backward["window_attention"], 3);
+  EXPECT_EQ(forward["attention"], 3);  // two layers and MTP
+  EXPECT_EQ(backward["attention"], 3);
   EXPECT_EQ(forward["cross_entropy"], 2);
   for (const char* phase : {"forward", "backward", "measure", "optimizer"}) {
     EXPECT_EQ(phases[phase], 1) << phase;

@@ -16,7 +16,7 @@ namespace {
 struct Product {
   Gemm g;
   std::vector<float> a, b, c;
-  std::vector<std::int32_t> a_rows, a_ks, b_ks;
+  std::vector<std::int32_t> a_rows, a_ks, b_ks, b_ns;
 };
 
 enum Order { kForward, kInputGrad, kWeightGrad };
@@ -60,6 +60,10 @@ Product make(Order order, std::int64_t M, std::int64_t N, std::int64_t K, bool a
     p.a_ks = scattered(K, K + extra, 5);
     p.g.a_ks = p.a_ks.data();
   }
+  if (gathered && order == kForward) {
+    p.b_ns = scattered(N, N + extra, 7);
+    p.g.b_ns = p.b_ns.data();
+  }
   if (gathered && order != kForward) {
     p.b_ks = scattered(K, K + extra, 6);
     p.g.b_ks = p.b_ks.data();
@@ -72,7 +76,8 @@ float a_at(const Gemm& g, std::int64_t m, std::int64_t k) {
   return g.a[row * g.a_row + (g.a_ks != nullptr ? g.a_ks[k] : k) * g.a_k];
 }
 float b_at(const Gemm& g, std::int64_t k, std::int64_t n) {
-  return g.b[(g.b_ks != nullptr ? g.b_ks[k] : k) * g.b_k + n * g.b_n];
+  return g
+      .b[(g.b_ks != nullptr ? g.b_ks[k] : k) * g.b_k + (g.b_ns != nullptr ? g.b_ns[n] : n) * g.b_n];
 }
 
 // The promise in full: one chain of fused multiply-adds, so every bit is known beforehand.
@@ -223,6 +228,10 @@ TEST(Gemm, RefusesStridesThatItCannotRead) {
   EXPECT_THROW(gemm(bad), Error);
   bad = good;
   bad.b_n = 2;
+  EXPECT_THROW(gemm(bad), Error);
+  bad = good;
+  const std::int32_t index[2] = {};
+  bad.b_ns = index;
   EXPECT_THROW(gemm(bad), Error);
   bad = good;
   bad.M = -1;

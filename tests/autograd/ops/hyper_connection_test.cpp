@@ -90,6 +90,69 @@ GRADIENT_CASES(HcCollapse) {
   return cases;
 }
 
+// Finite differences are too slow for so many rows: the gradients of three parts add up to those of
+// the whole, which is cut into pieces and blocks of its own.
+TEST(HcCollapse, GradientsOfManyRowsAddUp) {
+  constexpr std::int64_t N = 600, n = 3, C = 37;
+  const MixingShape shape{Mixing::kManifold, n, 20, 1e-6F};
+  const std::int64_t J = shape.columns();
+  const std::array<Shape, 4> shapes{Shape{N, n, C}, {J, n * C}, {J}, {3}};
+  std::array<std::vector<float>, 4> values;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const auto value = normal(i == 1 ? 0.3 : 1.0, 0.0, i);
+    for (std::int64_t k = 0; k < shapes[i].numel(); ++k) {
+      values[i].push_back(static_cast<float>(value(k)));
+    }
+  }
+  const auto run = [&](std::int64_t parts) {
+    std::array<std::vector<float>, 4> grads;
+    std::array<Param, 4> params;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      grads[i].assign(values[i].size(), std::nanf(""));
+      params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
+      params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
+    }
+    Tape tape({1 << 28, 1 << 28});
+    std::array<Tensor, 4> in;
+    for (std::size_t i = 1; i < in.size(); ++i) in[i] = tape.leaf(params[i]);
+    std::vector<Param> x(static_cast<std::size_t>(parts));
+    const std::int64_t rows = N / parts;
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const std::int64_t first = part * rows * n * C;
+      Param& p = x[static_cast<std::size_t>(part)];
+      p.value = {values[0].data() + first, {rows, n, C}, DType::kF32, kConstant};
+      p.grad = {grads[0].data() + first, {rows, n, C}, DType::kF32, kConstant};
+      const StreamMix mix = hc_collapse(tape, tape.leaf(p), in[1], in[2], in[3], shape, kNormEps);
+      tape.seed(mix.read, mix.read);
+      tape.seed(mix.post, mix.post);
+    }
+    tape.walk_back(0);
+    tape.end_microbatch();
+    return grads;
+  };
+  const auto whole = run(1), sum = run(3);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    for (std::size_t k = 0; k < whole[i].size(); ++k) {
+      ASSERT_NEAR(whole[i][k], sum[i][k], 2e-4 * (1.0 + std::abs(sum[i][k]))) << i << ' ' << k;
+    }
+  }
+}
+
+Doubles expand_reference(const std::vector<Doubles>& in, const Sizes& s) {
+  Doubles y;
+  for (std::int64_t t = 0; t < s.N; ++t) {
+    for (std::int64_t k = 0; k < s.n; ++k) {
+      for (std::int64_t c = 0; c < s.C; ++c) {
+        y.push_back(
+            in[2][static_cast<std::size_t>(t * s.n + k)] *
+                in[1][static_cast<std::size_t>(t * s.C + c)] +
+            dot(in[3].data() + t * s.n * s.n + k, in[0].data() + t * s.n * s.C + c, s.n, s.n, s.C));
+      }
+    }
+  }
+  return y;
+}
+
 GRADIENT_CASES(HcExpand) {
   std::vector<GradCase> cases;
   for (const Sizes s : {Sizes{1, 1, 1, 0}, Sizes{5, 2, 3, 0}, Sizes{37, 4, 9, 0},
@@ -103,21 +166,87 @@ GRADIENT_CASES(HcExpand) {
                          },
                      .reference =
                          [s](const std::vector<Doubles>& in) {
-                           Doubles y;
-                           for (std::int64_t t = 0; t < s.N; ++t) {
-                             for (std::int64_t k = 0; k < s.n; ++k) {
-                               for (std::int64_t c = 0; c < s.C; ++c) {
-                                 y.push_back(in[2][static_cast<std::size_t>(t * s.n + k)] *
-                                                 in[1][static_cast<std::size_t>(t * s.C + c)] +
-                                             dot(in[3].data() + t * s.n * s.n + k,
-                                                 in[0].data() + t * s.n * s.C + c, s.n, s.n, s.C));
-                               }
-                             }
-                           }
-                           return std::vector<Doubles>{y};
+                           return std::vector<Doubles>{expand_reference(in, s)};
                          }});
   }
   return cases;
+}
+
+// Streams, what a sublayer made of them, its mixing weights and the next one's parameters.
+std::vector<Shape> step_shapes(const Sizes& s, const MixingShape& shape) {
+  const std::int64_t J = shape.columns();
+  return {{s.N, s.n, s.C}, {s.N, s.C}, {s.N, s.n}, {s.N, s.n, s.n}, {J, s.n * s.C}, {J}, {3}};
+}
+std::vector<Tensor> both(Tape& tape, const std::vector<Tensor>& in, const MixingShape& shape) {
+  const StreamStep step =
+      hc_expand_collapse(tape, in[0], in[1], in[2], in[3], in[4], in[5], in[6], shape, kNormEps);
+  return {step.x, step.mix.read, step.mix.post, step.mix.comb};
+}
+
+GRADIENT_CASES(HcExpandCollapse) {
+  std::vector<GradCase> cases;
+  for (const Mixing kind : {Mixing::kManifold, Mixing::kHyper}) {
+    for (const Sizes s :
+         {Sizes{1, 1, 1, 1}, Sizes{5, 2, 3, 20}, Sizes{19, 4, 3, 3}, Sizes{2, 8, 1, 2}}) {
+      const MixingShape shape{kind, s.n, s.iterations, 1e-6F};
+      cases.push_back(
+          {.name = concat("hc_expand_collapse kind=", static_cast<int>(kind), " N=", s.N,
+                          " n=", s.n, " C=", s.C),
+           .inputs = step_shapes(s, shape),
+           .op = [=](Tape& tape, const std::vector<Tensor>& in) { return both(tape, in, shape); },
+           .reference =
+               [=](const std::vector<Doubles>& in) {
+                 const Doubles y = expand_reference(in, s);
+                 std::vector<Doubles> all =
+                     collapse_reference({y, in[4], in[5], in[6]}, shape, s.N, s.C);
+                 all.insert(all.begin(), y);
+                 return all;
+               },
+           .values = {{4, normal(0.3)}, {6, normal(0.5, 0.5)}}});
+    }
+  }
+  return cases;
+}
+
+// Fused or one after the other: the same bits, forward and backward.
+TEST(HcExpandCollapse, EqualsItsTwoHalves) {
+  for (const Sizes s : {Sizes{300, 4, 40, 20}, Sizes{7, 1, 5, 1}, Sizes{33, 8, 3, 2}}) {
+    const MixingShape shape{Mixing::kManifold, s.n, s.iterations, 1e-6F};
+    const std::vector<Shape> shapes = step_shapes(s, shape);
+    const auto run = [&](bool fused) {
+      std::vector<std::vector<float>> all;
+      std::vector<Param> params(shapes.size());
+      std::vector<std::vector<float>> values(shapes.size()), grads(shapes.size());
+      Tape tape({1 << 28, 1 << 28});
+      std::vector<Tensor> in;
+      for (std::size_t i = 0; i < shapes.size(); ++i) {
+        const auto value = normal(i == 4 ? 0.3 : 1.0, 0.0, i);
+        for (std::int64_t k = 0; k < shapes[i].numel(); ++k) {
+          values[i].push_back(static_cast<float>(value(k)));
+        }
+        grads[i].resize(values[i].size());
+        params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
+        params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
+        in.push_back(tape.leaf(params[i]));
+      }
+      std::vector<Tensor> out;
+      if (fused) {
+        out = both(tape, in, shape);
+      } else {
+        const Tensor y = hc_expand(tape, in[0], in[1], in[2], in[3]);
+        const StreamMix mix = hc_collapse(tape, y, in[4], in[5], in[6], shape, kNormEps);
+        out = {y, mix.read, mix.post, mix.comb};
+      }
+      // Streams and mixing weights go on through a second use, so that all four have a cotangent.
+      const Tensor end = hc_expand(tape, out[0], out[1], out[2], out[3]);
+      tape.seed(end, end);
+      for (const Tensor& t : out) all.emplace_back(t.as<float>(), t.as<float>() + t.shape.numel());
+      tape.walk_back(0);
+      all.insert(all.end(), grads.begin(), grads.end());
+      return all;
+    };
+    EXPECT_EQ(run(true), run(false)) << "N=" << s.N << " n=" << s.n << " C=" << s.C;
+  }
 }
 
 }  // namespace

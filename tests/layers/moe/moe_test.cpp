@@ -120,10 +120,10 @@ TEST(Moe, LoadsCountEveryTokenThatIsNoPadding) {
   ModelStats stats = model->make_stats();
   const Batch batch = pack(40, {{random_document(13, 23, 1)}, {random_document(20, 23, 2)}});
   for (int call = 1; call <= 2; ++call) {
-    model->loss(tape, batch, {1, 1, 1}, false, &stats);
+    model->loss(tape, batch, {1, 1, 1}, {}, &stats);
     tape.end_microbatch();
     ASSERT_EQ(stats.size(), 3U);
-    for (const MoeStats& s : stats) {
+    for (const BlockStats& s : stats) {
       EXPECT_EQ(std::accumulate(s.load.begin(), s.load.end(), std::int64_t{0}), call * 33 * 2);
     }
   }

@@ -135,7 +135,7 @@ TEST(Commands, DryRunMakesNothing) {
   const auto before = everything_in(micro.folder().path());
   const Ended ended = micro.train("run", {"--dry-run"});
   EXPECT_EQ(ended.code, 0) << ended.err;
-  for (const char* word : {"parameters", "memory", "steps", "window_attention"}) {
+  for (const char* word : {"parameters", "memory", "steps", "attention layers.1 "}) {
     EXPECT_THAT(ended.out, HasSubstr(word));
   }
   EXPECT_EQ(everything_in(micro.folder().path()), before);

@@ -25,7 +25,7 @@ TEST(Help, OfEveryCommandFitsAScreenAndEndsWithAnExample) {
       {"generate"}, {"prepare"},        {"report"},           {"export"},
       {"import"},   {"inspect"},        {"verify"},           {"parity"},
       {"config"},   {"config", "show"}, {"config", "schema"}, {"config", "diff"},
-      {"bench"},    {"bench", "step"},  {"bench", "peak"}};
+      {"bench"},    {"bench", "step"},  {"bench", "decode"},  {"bench", "peak"}};
   for (const std::vector<std::string>& command : commands) {
     std::vector<std::string> arguments = command;
     arguments.emplace_back("--help");

@@ -135,12 +135,12 @@ TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
       {"scoring_func: softmx", "'softmx' is not known; did you mean 'softmax'?"},
       {"scoring_func: tanh", "use one of sqrtsoftplus, sigmoid, softmax"},
       {"layer_types: sliding_attention", "give a list, one per layer"},
-      {"layer_types: [full_attention, sliding_attention]",
-       "full_attention (layer 0) is not available yet; use sliding_attention"},
+      {"layer_types: [full_atention, sliding_attention]",
+       "'full_atention' is not known; did you mean 'full_attention'?"},
       {"init: 5", "model.init: has '5'; give a map of keys"},
-      {"index_topk: 5", "model.index_topk: belongs to layers that are not available yet"},
-      {"compress_rates: {}", "belongs to layers that are not available yet"},
-      {"rope_parameters: {compress: {}}", "belongs to layers that are not available yet"},
+      {"index_topk: 0", "model.index_topk: 0 is out of range"},
+      {"compress_rates: {sparse: 4}", "model.compress_rates.sparse: unknown key"},
+      {"rope_parameters: {compress: {rope_theta: 1}}", "1 is out of range; give a number above 1"},
       {"num_key_value_heads: 1", "unknown key"},
       {"extends: b.yaml", "belongs at the top of a file"},
   };
@@ -208,6 +208,79 @@ TEST(LoadConfig, ImpossibleCombinationsStandWhereTheyWereWritten) {
   EXPECT_EQ(problems_of(kSmall, {"data.sequence_length=4096"}),
             "argument 'data.sequence_length=4096': train.micro_batch: 4 does not divide the 2 "
             "sequences of a step (8192 tokens of 4096); use 2");
+}
+
+TEST(LoadConfig, CompressedLayersAreConfigured) {
+  const ConfigFiles files;
+  files.write(
+      "a.yaml",
+      "model:\n"
+      "  layer_types: [sliding_attention, compressed_sparse_attention,\n"
+      "    heavily_compressed_attention, full_attention]\n"
+      "  compress_rates: {compressed_sparse_attention: 3, heavily_compressed_attention: 9}\n"
+      "  index_n_heads: 2\n"
+      "  index_head_dim: 48\n"
+      "  index_topk: 5\n"
+      "  compress_rope_theta: 77\n"
+      "loss: {index_kl: 0.25}\n"
+      "indexer: {stage: warmup}\n");
+  const RunConfig c = load_config("a.yaml", {}, {});
+  EXPECT_EQ(c.model.num_hidden_layers, 4);
+  EXPECT_EQ(c.model.layer_types.at(3), AttentionKind::kFull);
+  EXPECT_EQ(c.model.compress_rate(AttentionKind::kCompressedSparse), 3);
+  EXPECT_EQ(c.model.compress_rate(AttentionKind::kHeavilyCompressed), 9);
+  EXPECT_EQ(c.model.compress_rate(AttentionKind::kFull), 0);
+  EXPECT_EQ(c.model.index_n_heads, 2);
+  EXPECT_EQ(c.model.index_head_dim, 48);
+  EXPECT_EQ(c.model.index_topk, 5);
+  EXPECT_EQ(c.model.rope_compress.theta, 77.0);
+  EXPECT_EQ(c.loss.index_kl, 0.25);
+  EXPECT_EQ(c.indexer.stages, (std::vector<IndexerSpec>{{IndexerStage::kWarmup, 0}}));
+  EXPECT_EQ(problems_of(kSmall, {"model.layer_types=[compressed_sparse_attention, full_attention]",
+                                 "model.index_head_dim=30"}),
+            "argument 'model.index_head_dim=30': model.index_head_dim: 30 is narrower than "
+            "qk_rope_head_dim 32; use at least that");
+}
+
+TEST(LoadConfig, StagesOfTheIndexer) {
+  const RunConfig c = parse_config("model: {num_hidden_layers: 2}\n", "a.yaml",
+                                   {"indexer.stage=[{stage: dense}, {stage: warmup, from_step: 3}, "
+                                    "{stage: sparse, from_step: 7}]"},
+                                   {});
+  const auto dense = IndexerStage::kDense, warmup = IndexerStage::kWarmup,
+             sparse = IndexerStage::kSparse;
+  EXPECT_EQ(c.indexer.stages, (std::vector<IndexerSpec>{{dense, 0}, {warmup, 3}, {sparse, 7}}));
+  EXPECT_EQ(c.indexer.at(0), dense);
+  EXPECT_EQ(c.indexer.at(2), dense);
+  EXPECT_EQ(c.indexer.at(3), warmup);
+  EXPECT_EQ(c.indexer.at(6), warmup);
+  EXPECT_EQ(c.indexer.at(7), sparse);
+  EXPECT_EQ(c.indexer.at(1000000), sparse);
+  EXPECT_EQ(RunConfig().indexer.at(0), sparse);
+
+  const BadValue cases[] = {
+      {"sparze", "'sparze' is not known; did you mean 'sparse'?"},
+      {"[]", "an empty list; name a stage"},
+      {"{stage: dense}", "has a map"},
+      {"[dense]", "an entry needs stage and from_step, such as {stage: sparse, from_step: 100}"},
+      {"[{from_step: 3}]", "an entry needs stage and from_step"},
+      {"[{stage: dense}, {stage: sparse}]", "an entry needs stage and from_step"},
+      {"[{stage: dense, from_step: 4}]", "the first stage begins at step 0"},
+      {"[{stage: dense}, {stage: sparse, from_step: 0}]", "stages need rising from_step"},
+      {"[{stage: dense}, {stage: warmup, from_step: 9}, {stage: sparse, from_step: 9}]",
+       "stages need rising from_step"},
+      {"[{stage: dense, until: 4}]", "unknown key 'until'; use stage and from_step"},
+      {"[{stage: dense}, {stage: sparse, from_step: soon}]", "'soon' is not a whole number"},
+      {"[{stage: dense}, {stage: sparse, from_step: -1}]", "-1 is out of range"},
+      {"[{stage: tense}]", "'tense' is not known; did you mean 'dense'?"},
+  };
+  for (const BadValue& bad : cases) {
+    const std::string said = problems_of(kSmall + concat("indexer: {stage: ", bad.line, "}\n"));
+    EXPECT_THAT(said, HasSubstr("indexer.stage: ")) << bad.line;
+    EXPECT_THAT(said, HasSubstr(bad.says)) << bad.line;
+    EXPECT_THAT(said, HasSubstr("a.yaml:2:")) << bad.line;
+    EXPECT_THAT(said, Not(HasSubstr("\n"))) << bad.line;
+  }
 }
 
 TEST(LoadConfig, SomethingMustBeThere) {
@@ -349,6 +422,21 @@ TEST(LoadConfig, LayersMayBeSaidAsPublished) {
   EXPECT_THAT(parse_config("model: {num_hidden_layers: 2, num_hash_layers: 1}\n", "a", {}, {})
                   .model.mlp_layer_types,
               ElementsAre(FeedForwardKind::kHashMoe, FeedForwardKind::kMoe));
+  // Ratios are rates: 4 is CSA's, unless compress_rates says otherwise, any other HCA's.
+  const ModelConfig hybrid =
+      parse_config("model: {compress_ratios: [0, 4, 16]}\n", "a", {}, {}).model;
+  EXPECT_THAT(hybrid.layer_types,
+              ElementsAre(AttentionKind::kSliding, AttentionKind::kCompressedSparse,
+                          AttentionKind::kHeavilyCompressed));
+  EXPECT_EQ(hybrid.compress_rate_hca, 16);
+  const ModelConfig other = parse_config(
+                                "model: {compress_rates: {compressed_sparse_attention: 8}, "
+                                "compress_ratios: [8, 4]}\n",
+                                "a", {}, {})
+                                .model;
+  EXPECT_EQ(other.layer_types[0], AttentionKind::kCompressedSparse);
+  EXPECT_EQ(other.compress_rate_csa, 8);
+  EXPECT_EQ(other.compress_rate_hca, 4);
   // As an argument it replaces what the file says.
   EXPECT_EQ(parse_config("model: {layer_types: [sliding_attention]}\n", "a",
                          {"model.compress_ratios=[0, 0]"}, {})
@@ -380,9 +468,12 @@ TEST(LoadConfig, PublishedKeysSayRatesAndYarnToo) {
 
 TEST(LoadConfig, PublishedKeysHaveTheirPlaces) {
   const std::string layers = "model:\n  num_hidden_layers: 2\n";
-  EXPECT_EQ(problems_of(layers + "  compress_ratios: [0, 3]\n"),
-            "a.yaml:3:24: model.compress_ratios: '3' (layer 1) is not known; use 0, 4 or 128, or "
-            "layer_types with compress_rates");
+  EXPECT_EQ(problems_of(layers + "  compress_ratios: [0, 1]\n"),
+            "a.yaml:3:24: model.compress_ratios: '1' (layer 1) is not known; use 0 for a window "
+            "layer, 4 for CSA, 128 for HCA");
+  EXPECT_THAT(
+      problems_of(layers + "  compress_ratios: [16, 32]\n"),
+      HasSubstr("'32' (layer 1) is not known; use 0 for a window layer, 4 for CSA, 16 for"));
   EXPECT_THAT(problems_of(layers + "  compress_ratios: [0]\n"),
               HasSubstr("a.yaml:3:20: model.compress_ratios: no list with a number for each of 2"));
   EXPECT_THAT(problems_of("model:\n  layer_types: [sliding_attention]\n  compress_ratios: [0]\n"),

@@ -87,10 +87,9 @@ TEST(ModelJson, ReadsWhatTransformersWrites) {
   EXPECT_EQ(m.rope_compress.theta, 160000.0);
   EXPECT_EQ(m.qk_rope_head_dim, 8);
   EXPECT_EQ(m.residual, ResidualKind::kManifold);
-  ModelConfig refused = m;
-  EXPECT_EQ(error_of([&] { refused.finish("config.json"); }),
-            "config.json: layer_types: compressed_sparse_attention (layer 2) is not available yet; "
-            "use sliding_attention");
+  ModelConfig complete = m;
+  complete.finish("config.json");
+  EXPECT_EQ(complete, m);
 }
 
 TEST(ModelJson, ReadsWhatWasPublished) {
@@ -175,14 +174,15 @@ TEST(ModelJson, SaysAllThatIsWrongAtOnce) {
   file["head_dim"] = -3;
   file["norm_topk_prob"] = 1;
   file["index_topk"] = 1.5;
-  file["layer_types"][0] = "round_attention";
+  file["layer_types"][0] = "triangles";
   EXPECT_EQ(problems_of(file),
             "config.json: head_dim: -3 is out of range; give a whole number from 1 to 2147483647\n"
             "config.json: hidden_size: '28' is text; remove the quotes\n"
             "config.json: index_topk: '1.5' is not a whole number; give a whole number from 1 to "
             "2147483647\n"
-            "config.json: layer_types: 'round_attention' is not known; use one of "
-            "sliding_attention\n"
+            "config.json: layer_types: 'triangles' is not known; use one of "
+            "sliding_attention, compressed_sparse_attention, heavily_compressed_attention, "
+            "full_attention\n"
             "config.json: norm_topk_prob: '1' is not true or false; write true");
 }
 
@@ -238,7 +238,8 @@ TEST(ModelJson, StrangeFilesAreRefused) {
   ratios["compress_ratios"] = json::array({0, 4});
   EXPECT_THAT(problems_of(ratios), HasSubstr("compress_ratios"));
   ratios["compress_ratios"] = json::array({0, 0, 4, 16, 4, 128, 0});
-  EXPECT_THAT(problems_of(ratios), HasSubstr("'16' (layer 3) is not known; use 0, 4 or 128"));
+  EXPECT_THAT(problems_of(ratios),
+              HasSubstr("'128' (layer 5) is not known; use 0 for a window layer, 4 for CSA, 16"));
   ratios["num_hidden_layers"] = 9000000000000000000;
   EXPECT_NE(problems_of(ratios), "");
 }
