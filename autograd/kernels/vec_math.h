@@ -69,6 +69,18 @@ inline float row_max(const float* x, std::int64_t n) {  // n >= 1; exact in any 
   return m;
 }
 
+// How many x[i] * sign are above `limit`; NaN is not.
+inline int count_above(const float* x, float sign, float limit, std::int64_t n) {
+  using Ints = int __attribute__((vector_size(32)));
+  Ints found{};  // a comparison that holds is -1
+  std::int64_t i = 0;
+  for (; i + 8 <= n; i += 8) found += load8(x + i) * sign > limit;
+  int count = 0;
+  for (int lane = 0; lane < 8; ++lane) count -= found[lane];
+  for (; i < n; ++i) count += x[i] * sign > limit ? 1 : 0;
+  return count;
+}
+
 // exp(x), relative error below 2e-7 on [-87, 88]; 0 below, saturates above; NaN stays NaN. Plain
 // arithmetic without branches, so that loops of it vectorise and a lane equals a scalar.
 // Cody and Waite's reduction to |r| <= ln(2)/2, then the Taylor polynomial of degree 7.

@@ -118,26 +118,19 @@ struct Experts {
       const float* up = gate + F;
       float* out = act.data() + row * F;
       const float g = k < 0 ? 1.0F : s.gates.row(n)[k];
+      // Clamps are counted apart: with counters in it, this loop would not be vectorised.
 #pragma omp simd
       for (std::int64_t f = 0; f < F; ++f) {
         const float a = gate[f] > limit ? limit : gate[f];
         const float b = up[f] > limit ? limit : (up[f] < -limit ? -limit : up[f]);
         out[f] = a * fast_sigmoid(a) * b * g;
       }
-      // A loop of its own: with it the one above would stay scalar.
-      int gate_high = 0, up_high = 0, up_low = 0;
-#pragma omp simd reduction(+ : gate_high, up_high, up_low)
-      for (std::int64_t f = 0; f < F; ++f) {
-        gate_high += gate[f] > limit ? 1 : 0;
-        up_high += up[f] > limit ? 1 : 0;
-        up_low += up[f] < -limit ? 1 : 0;
-      }
       if (s.valid && s.valid.as<std::int32_t>()[n] == 0) return;
       ClampCount& count = counts[static_cast<std::size_t>(chunk)];
       count.pairs += F;
-      count.gate_high += gate_high;
-      count.up_high += up_high;
-      count.up_low += up_low;
+      count.gate_high += count_above(gate, 1.0F, limit, F);
+      count.up_high += count_above(up, 1.0F, limit, F);
+      count.up_low += count_above(up, -1.0F, limit, F);
     });
     if (s.clamped != nullptr && !tape.is_replaying()) {
       for (const ClampCount& count : counts) {

@@ -127,5 +127,18 @@ TEST(RowSums, DoNotDependOnTheAddress) {
   }
 }
 
+TEST(CountAbove, CountsEveryLaneAndTheRest) {
+  for (std::int64_t n = 0; n <= 40; ++n) {
+    std::vector<float> x = normals(n, 3);
+    if (n > 5) x[5] = std::nanf("");
+    for (const float sign : {1.0F, -1.0F}) {
+      int want = 0;
+      for (const float value : x) want += value * sign > 0.5F ? 1 : 0;
+      EXPECT_EQ(count_above(x.data(), sign, 0.5F, n), want) << n;
+      EXPECT_EQ(count_above(x.data(), sign, kInf, n), 0) << n;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace shoal::testing
