@@ -9,8 +9,8 @@
 namespace shoal {
 namespace {
 
-// 2^40 parameters are 4 TiB of float32: nothing near it is meant.
-constexpr double kMaxParameters = 1099511627776.0;
+// 2^42 parameters are 16 TiB of float32: V4-Pro has 1.6e12, and nothing beyond that is meant.
+constexpr double kMaxParameters = 4398046511104.0;
 
 class Checker {
  public:

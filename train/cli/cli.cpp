@@ -35,6 +35,7 @@ struct Options {
   ImportArguments imported;
   ConfigArguments show;
   BenchArguments bench;
+  CostArguments cost;
   BenchDecodeArguments bench_decode;
   std::string path, other;
   std::vector<std::string> cases;
@@ -182,6 +183,19 @@ void declare(CLI::App& app, Options& o, int& code) {
   c->add_option("b", o.other, "another one")->required()->type_name("B.yaml");
   add_json(c, o.json);
   c->callback([&] { code = config_diff_command(o.path, o.other, o.json); });
+
+  c = command(app, "cost", "parameters, FLOPs, cache and memory, beside DeepSeek-V3.2's",
+              "shoal cost configs/full/v4-flash.yaml --context 4096,1048576");
+  c->add_option("config", o.cost.config, "a YAML file or a model's config.json")
+      ->required()
+      ->type_name("CONFIG");
+  add_overrides(c, o.cost.overrides);
+  c->add_option("--context", o.cost.contexts, "lengths in tokens")
+      ->delimiter(',')
+      ->type_name("N,N,...")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+  add_json(c, o.cost.json);
+  c->callback([&] { code = cost_command(o.cost); });
 
   CLI::App* bench = command(app, "bench", "measure speed",
                             "shoal bench step "

@@ -72,6 +72,14 @@ int config_show_command(const ConfigArguments& args);
 int config_schema_command(bool json, bool markdown);
 int config_diff_command(const std::string& a, const std::string& b, bool json);
 
+struct CostArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::vector<std::int64_t> contexts;
+  bool json = false;
+};
+int cost_command(const CostArguments& args);
+
 struct BenchArguments {
   std::string config;
   std::vector<std::string> overrides;

@@ -20,12 +20,27 @@ std::vector<std::string> lines(const std::string& text) {
 }
 
 TEST(Help, OfEveryCommandFitsAScreenAndEndsWithAnExample) {
-  const std::vector<std::vector<std::string>> commands = {
-      {},           {"train"},          {"resume"},           {"eval"},
-      {"generate"}, {"prepare"},        {"report"},           {"export"},
-      {"import"},   {"inspect"},        {"verify"},           {"parity"},
-      {"config"},   {"config", "show"}, {"config", "schema"}, {"config", "diff"},
-      {"bench"},    {"bench", "step"},  {"bench", "decode"},  {"bench", "peak"}};
+  const std::vector<std::vector<std::string>> commands = {{},
+                                                          {"train"},
+                                                          {"resume"},
+                                                          {"eval"},
+                                                          {"generate"},
+                                                          {"prepare"},
+                                                          {"report"},
+                                                          {"export"},
+                                                          {"import"},
+                                                          {"inspect"},
+                                                          {"verify"},
+                                                          {"parity"},
+                                                          {"config"},
+                                                          {"config", "show"},
+                                                          {"config", "schema"},
+                                                          {"config", "diff"},
+                                                          {"cost"},
+                                                          {"bench"},
+                                                          {"bench", "step"},
+                                                          {"bench", "decode"},
+                                                          {"bench", "peak"}};
   for (const std::vector<std::string>& command : commands) {
     std::vector<std::string> arguments = command;
     arguments.emplace_back("--help");
@@ -47,7 +62,7 @@ TEST(Help, OfEveryCommandFitsAScreenAndEndsWithAnExample) {
 TEST(Help, ListsEveryCommand) {
   const Ended ended = run_program({"--help"});
   for (const char* name : {"train", "resume", "eval", "generate", "prepare", "report", "export",
-                           "import", "inspect", "verify", "parity", "config", "bench"}) {
+                           "import", "inspect", "verify", "parity", "config", "cost", "bench"}) {
     EXPECT_THAT(ended.out, HasSubstr(concat("\n  ", name, " "))) << name;
   }
 }

@@ -1,0 +1,169 @@
+// cost: what a model costs, without making one.
+#include <spdlog/spdlog.h>
+
+#include <iomanip>
+#include <iostream>
+#include <optional>
+#include <sstream>
+
+#include "layers/cost.h"
+#include "layers/model.h"
+#include "train/cli/commands.h"
+#include "train/config/load_config.h"
+#include "train/config/model_json.h"
+#include "train/interop/json_file.h"
+#include "train/memory_estimate.h"
+#include "train/metrics/printable.h"
+#include "train/metrics/records.h"
+
+namespace shoal {
+namespace {
+
+// A config.json says nothing of training: the rest is as by default.
+RunConfig read(const CostArguments& args) {
+  if (!args.config.ends_with(".json")) {
+    return load_config(args.config, args.overrides, {.needs_data = false});
+  }
+  if (!args.overrides.empty()) {
+    reject(Failure::kUsage, args.overrides.front(),
+           ": a config.json takes no settings; give a YAML file");
+  }
+  RunConfig config;
+  std::vector<std::string> warnings;
+  config.model = model_from_json(read_json_object(args.config), args.config, &warnings);
+  for (const std::string& warning : warnings) spdlog::warn("{}", printable(warning));
+  config.model.finish(args.config);
+  return config;
+}
+
+// Of a step of the configuration, its longest stage; nothing where this machine could not even walk
+// through it.
+std::optional<MemoryEstimate> step_memory(Model& model, const RunConfig& config) {
+  const std::vector<Stage> stages = stages_of(config);
+  if (static_cast<double>(model.store().flat_size()) * sizeof(float) > 0x1.0p45) return {};
+  try {
+    model.allocate();
+    return estimate_memory(model, config, stages);
+  } catch (const Error& error) {
+    spdlog::info("no memory of a step: {}", printable(error.what()));
+    return std::nullopt;
+  }
+}
+
+Json cost_json(const RunConfig& config, Model& model, const std::vector<std::int64_t>& contexts) {
+  const ParameterCount count = count_parameters(model);
+  Json json;
+  json["parameters"] = count.total();
+  json["parameters_with_mtp"] = count.with_mtp();
+  json["active_parameters"] = count.total_active();
+  for (std::size_t i = 0; i < kParts; ++i) {
+    json["parameters_by_part"][name_of(static_cast<Part>(i))] = count.parts[i];
+  }
+  json["contexts"] = Json::array();
+  for (const std::int64_t n : contexts) {
+    const DecodeFlops flops = decode_flops(config.model, count, n);
+    Json entry;
+    entry["context"] = n;
+    entry["flops_per_token"] = flops.total();
+    entry["flops_by_part"] = {
+        {"linear", flops.linear}, {"attention", flops.attention}, {"indexer", flops.indexer}};
+    entry["kv_bytes"] = kv_bytes(config.model, n);
+    for (const Convention c : kConventions) {
+      entry["flops_of_v32"][name_of(c)] =
+          equivalent_flops(config.model, count, n, c) / v32::equivalent_flops(n, c);
+    }
+    entry["kv_of_v32"] = kv_bytes(config.model, n) / v32::kv_bytes(n);
+    json["contexts"].push_back(std::move(entry));
+  }
+  json["step_bytes"] = nullptr;
+  if (const auto memory = step_memory(model, config)) {
+    json["step_bytes"] = memory->total();
+    json["step_bytes_by_part"] = {{"parameters", memory->parameters},
+                                  {"gradients", memory->gradients},
+                                  {"optimizer", memory->optimizer},
+                                  {"arena", memory->tape.bytes()}};
+  }
+  return json;
+}
+
+std::string with_unit(double value, double base, std::initializer_list<const char*> units) {
+  auto unit = units.begin();
+  while (value >= base && unit + 1 != units.end()) {
+    value /= base;
+    ++unit;
+  }
+  std::ostringstream out;
+  out << std::fixed
+      << std::setprecision(value < 10    ? 3
+                           : value < 100 ? 2
+                                         : 1)
+      << value << ' ' << *unit;
+  return out.str();
+}
+std::string size_text(const Json& bytes) {
+  return with_unit(bytes.get<double>(), 1024, {"B", "KiB", "MiB", "GiB", "TiB"});
+}
+std::string count_text(const Json& count) {
+  return with_unit(count.get<double>(), 1000, {"", "K", "M", "G", "T"});
+}
+
+std::string grouped(const Json& number) {
+  std::string text = number.dump();
+  for (std::size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
+  return text;
+}
+
+void print(const Json& json) {
+  const auto line = [](const std::string& what, const std::string& value) {
+    std::cout << std::left << std::setw(26) << what << value << '\n';
+  };
+  line("parameters", grouped(json.at("parameters")));
+  line("  with MTP", grouped(json.at("parameters_with_mtp")));
+  line("  of one token", grouped(json.at("active_parameters")));
+  for (const auto& [part, n] : json.at("parameters_by_part").items()) {
+    if (n != 0) line("  " + part, grouped(n));
+  }
+  if (json.at("step_bytes").is_null()) {
+    line("memory of a step", "does not fit here");
+  } else {
+    line("memory of a step", size_text(json.at("step_bytes")));
+    for (const auto& [part, n] : json.at("step_bytes_by_part").items()) {
+      line("  " + part, size_text(n));
+    }
+  }
+  std::cout
+      << "\nDecoding a token, and the same as a share of DeepSeek-V3.2's (D, E, H: how formats "
+         "count)\n"
+      << "   context       FLOPs     linear  attention    indexer         cache   D      E     "
+         " H      cache\n";
+  for (const Json& c : json.at("contexts")) {
+    const Json& by = c.at("flops_by_part");
+    std::cout << std::right << std::setw(10) << c.at("context").dump() << std::setw(12)
+              << count_text(c.at("flops_per_token")) << std::setw(11) << count_text(by.at("linear"))
+              << std::setw(11) << count_text(by.at("attention")) << std::setw(11)
+              << count_text(by.at("indexer")) << std::setw(14) << size_text(c.at("kv_bytes"))
+              << std::fixed << std::setprecision(4);
+    for (const auto& [name, share] : c.at("flops_of_v32").items()) {
+      std::cout << ' ' << share.get<double>();
+    }
+    std::cout << ' ' << c.at("kv_of_v32").get<double>() << '\n';
+  }
+}
+
+}  // namespace
+
+int cost_command(const CostArguments& args) {
+  const RunConfig config = read(args);
+  std::vector<std::int64_t> contexts = args.contexts;
+  if (contexts.empty()) contexts = {4096, 65536, 1048576};
+  Model model(config.model);
+  const Json json = cost_json(config, model, contexts);
+  if (args.json) {
+    std::cout << line_of(json) << '\n';
+  } else {
+    print(json);
+  }
+  return 0;
+}
+
+}  // namespace shoal
