@@ -7,28 +7,6 @@ namespace {
 
 Index smaller(Index a, Index b) { return a < b ? a : b; }
 
-// An 8 x 8 transpose: what lies at from[i] + k becomes column i of `to` (stride ld_to).
-inline void transpose_8x8(const float* const* from, Index k, float* to, Index ld_to) {
-  V8 r[8];
-  for (int i = 0; i < 8; ++i) r[i] = load<V8>(from[i] + k);
-  V8 s[8];
-  for (int i = 0; i < 8; i += 2) {
-    s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
-    s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    for (int j = 0; j < 2; ++j) {
-      r[i + j] = __builtin_shufflevector(s[i + j], s[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-      r[i + j + 2] = __builtin_shufflevector(s[i + j], s[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    s[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    s[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  }
-  for (int i = 0; i < 8; ++i) store(to + i * ld_to, s[i]);
-}
-
 // Panels of W columns: to[p * W * K + k * W + j] = B[k0 + k, n0 + p * W + j], zero past the edge.
 template <int W>
 void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float* to) {
@@ -64,7 +42,11 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
       }
       Index k = 0;
       if (present == 8) {
-        for (; k + 8 <= K; k += 8) transpose_8x8(from, k, to + k * W + j, W);
+        for (; k + 8 <= K; k += 8) {
+          V8 turned[8];
+          transpose_8x8(from, k, turned);
+          for (int i = 0; i < 8; ++i) store(to + (k + i) * W + j, turned[i]);
+        }
       }
       for (; k < K; ++k) {
         for (Index i = 0; i < 8; ++i) to[k * W + j + i] = i < present ? from[i][k] : 0.0F;

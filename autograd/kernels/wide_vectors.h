@@ -33,4 +33,24 @@ inline __attribute__((always_inline)) V multiply_add(V sum, V x, V b) {
   return sum + x * b;
 }
 
+// An 8 x 8 transpose: t[j] = the numbers at from[0] + k + j ... from[7] + k + j.
+inline __attribute__((always_inline)) void transpose_8x8(const float* const* from, Index k, V8* t) {
+  V8 r[8], s[8];
+  for (int i = 0; i < 8; ++i) r[i] = load<V8>(from[i] + k);
+  for (int i = 0; i < 8; i += 2) {
+    s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+    s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      r[i + j] = __builtin_shufflevector(s[i + j], s[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      r[i + j + 2] = __builtin_shufflevector(s[i + j], s[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    t[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
 }  // namespace
