@@ -158,6 +158,12 @@ void backward_rows(const MixingShape& shape, std::int64_t rows, const float* u, 
   for (int i = 0; i < n * n; ++i) put(2 * n + i, 2, d[i / n][i % n]);
 }
 
+// A head has no post and comb: their pointers are null, and stay so.
+template <class T>
+T* at(T* from, std::int64_t offset) {
+  return from == nullptr ? nullptr : from + offset;
+}
+
 }  // namespace
 
 void mixing_forward(const MixingShape& shape, std::int64_t rows, const float* u, const float* scale,
@@ -168,7 +174,7 @@ void mixing_forward(const MixingShape& shape, std::int64_t rows, const float* u,
     thread_local Sinkhorn<n> work;
     for (std::int64_t i = 0; i < rows; i += kLanes) {
       forward_rows<n>(shape, std::min<std::int64_t>(kLanes, rows - i), u + i * J, scale, base,
-                      pre + i * n, post + i * n, comb + i * n * n, work);
+                      pre + i * n, at(post, i * n), at(comb, i * n * n), work);
     }
   });
 }
@@ -181,8 +187,8 @@ void mixing_backward(const MixingShape& shape, std::int64_t rows, const float* u
     thread_local Sinkhorn<n> work;
     for (std::int64_t i = 0; i < rows; i += kLanes) {
       backward_rows<n>(shape, std::min<std::int64_t>(kLanes, rows - i), u + i * J, scale, base,
-                       dpre + i * n, dpost + i * n, dcomb + i * n * n, du + i * J, dscale, dbase,
-                       work);
+                       dpre + i * n, at(dpost, i * n), at(dcomb, i * n * n), du + i * J, dscale,
+                       dbase, work);
     }
   });
 }
