@@ -18,7 +18,8 @@ struct KeySet {
 // for each of theirs and a column for each key that any of them sees (or for each slot).
 //
 // Whatever the tile, the number of a (row, key) pair is one chain of fused multiply-adds, and sums
-// over keys run in rising order: ranges, lists and other cuts into blocks give the same bits.
+// over keys run in rising order: ranges, lists and other cuts into blocks give the same bits. Only
+// add_to_keys, of backward passes, adds query by query for lists and block by block for ranges.
 class KeyBlock {
  public:
   struct Columns {

@@ -54,8 +54,9 @@ TEST_P(Golden, Passes) {
   EXPECT_LT(*e.streams, 2e-6);
   EXPECT_LT(*e.loss, 2e-7);
   EXPECT_LT(*e.adamw, 1e-6);
-  // Newton-Schulz lifts what rounding leaves in small singular values: other compilers, other ends.
-  EXPECT_LT(*e.muon, 2e-6);
+  // `short` has 13 tokens, so its experts' gradients have few singular values that are not
+  // rounding; Newton-Schulz lifts the others too, to other ends with other compilers (1.5e-6 seen).
+  EXPECT_LT(*e.muon, std::string(GetParam()) == "short" ? 2e-6 : 1e-6);
 }
 INSTANTIATE_TEST_SUITE_P(Cases, Golden,
                          ::testing::Values("window", "sparse", "dense", "heavy", "clamped", "short",
