@@ -21,6 +21,7 @@ constexpr Index kDepth = 256, kWidth = 256, kHeight = 512, kMaxRows = 12;
 // In multiply-adds: what packing an element of B costs, and what is worth the threads' meeting. A
 // token that is decoded alone in a small replica stays on one thread.
 constexpr Index kPackingWork = 8, kThreadsWork = 4 << 20;
+constexpr Index kTasksPerThread = 4;
 
 bool processor_is_wide() {
 #if defined(__x86_64__)
@@ -36,14 +37,22 @@ bool& wide() {
   return on;
 }
 
-struct Cut {  // how many tasks a product is cut into: by shapes alone
+// How many tasks a product is cut into. More than its blocks only where threads would idle: then
+// the side of B, which rows of A need not be packed for, or the rows of a packed A.
+struct Cut {
   Index rows, cols;
-  explicit Cut(const Gemm& g)
-      : rows((g.M + kHeight - 1) / kHeight), cols((g.N + kWidth - 1) / kWidth) {
-    // A product with few rows is cut finer in columns, so that every thread gets some.
-    if (rows == 1 && cols < 8) cols = std::max(cols, std::min<Index>(8, (g.N + 63) / 64));
+  explicit Cut(const Gemm& g, Index pieces = 1)
+      : rows(parts(g.M, kHeight)), cols(parts(g.N, kWidth)) {
+    if (pieces == 1) return;
+    const bool in_rows = g.a_k == 1;
+    if (in_rows) {
+      cols = std::max(cols, std::min(cols * pieces, parts(g.N, 64)));
+    } else {
+      rows = std::max(rows, std::min(rows * pieces, parts(g.M, 96)));
+    }
   }
   Index tasks() const { return rows * cols; }
+  static Index parts(Index n, Index size) { return (n + size - 1) / size; }
 };
 
 // Cuts n into `parts` near-equal ranges on multiples of `unit`.
@@ -131,9 +140,15 @@ void gemm(std::span<const Gemm> products) {
     tasks += Cut(g).tasks();
     if (g.M > 0) work += (g.M + kPackingWork) * g.N * g.K;
   }
+  const Index wanted = kTasksPerThread * thread_count();
+  const Index pieces = tasks == 0 ? 1 : (wanted + tasks - 1) / tasks;
+  if (pieces > 1) {
+    tasks = 0;
+    for (const Gemm& g : products) tasks += Cut(g, pieces).tasks();
+  }
   const auto run = [&](Index task) {
     for (const Gemm& g : products) {
-      const Cut cut(g);
+      const Cut cut(g, pieces);
       if (task < cut.tasks()) return run_task(g, cut, task);
       task -= cut.tasks();
     }

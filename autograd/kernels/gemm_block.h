@@ -151,6 +151,27 @@ void tile_rows(Index rows, const float* const* a, const Panel& panel, Index K, f
   }
 }
 
+// Calls for the lines that the next tiles read first: rows of A that lie apart (gathered, or long)
+// come too late from the processor's own prefetching.
+template <int kRows>
+struct Ahead {
+  const float* row[kRows];
+  Index rows = 0, k = 0, step = 0, K = 0;
+  void begin(const shoal::Gemm& g, Index m, Index m1, Index k0, Index tiles) {
+    rows = m < m1 ? smaller(kRows, m1 - m) : 0;
+    for (Index r = 0; r < rows; ++r) {
+      row[r] = g.a + (g.a_rows != nullptr ? g.a_rows[m + r] : m + r) * g.a_row + k0;
+    }
+    k = 0;
+    step = (K + 16 * tiles - 1) / (16 * tiles) * 16;
+  }
+  void fetch() {
+    for (const Index end = smaller(K, k + step); k < end; k += 16) {
+      for (Index r = 0; r < rows; ++r) __builtin_prefetch(row[r] + k);
+    }
+  }
+};
+
 // Rows [m0, m1) and columns [n0, n1) of the product. A block of B is packed into panels that stay
 // in the second-level cache; A passes by in groups of kRows rows that stay in the first. For a few
 // rows that B's rows are contiguous for, packing would cost as much as it saves.
@@ -165,7 +186,11 @@ void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1
     const Index k1 = smaller(g.K, k0 + k_block), K = k1 - k0;
     const bool add = g.add || k0 > 0;
     if (whole < n1) pack_b<kCols>(g, k0, k1, whole, n1, packed_b);
+    Ahead<kRows> ahead;
+    ahead.K = K;
+    const Index tiles = (n1 - n0 + kCols - 1) / kCols;
     for (Index m = m0; m < m1; m += kRows) {
+      if (in_rows) ahead.begin(g, m + kRows, m1, k0, tiles);
       const Index rows = smaller(kRows, m1 - m), group = (m - m0) / kRows % kGroups;
       const float* a[kRows];
       if (in_rows) {
@@ -191,6 +216,7 @@ void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1
       for (Index n = whole; n < n1; n += kCols, panel.at += kCols * K) {
         const Index cols = smaller(kCols, n1 - n);
         if (in_rows) {
+          ahead.fetch();
           tile_rows<V, kRows, false, Rows::kPacked>(rows, a, panel, K, c + n, g.c_row, cols, add);
         } else {
           tile_rows<V, kRows, true, Rows::kPacked>(rows, a, panel, K, c + n, g.c_row, cols, add);
