@@ -13,8 +13,16 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
   const Index K = k1 - k0;
   if (g.b_n == 1 && g.b_ns == nullptr) {
     // A row of B at a time, into all panels: it is read from end to end.
+    constexpr Index kAheadB = 4;
+    const auto row = [&](Index k) {
+      return g.b + (g.b_ks != nullptr ? g.b_ks[k0 + k] : k0 + k) * g.b_k;
+    };
     for (Index k = 0; k < K; ++k) {
-      const float* from = g.b + (g.b_ks != nullptr ? g.b_ks[k0 + k] : k0 + k) * g.b_k;
+      const float* from = row(k);
+      if (k + kAheadB < K) {
+        const float* later = row(k + kAheadB);
+        for (Index n = n0; n < n1; n += 16) __builtin_prefetch(later + n);
+      }
       float* out = to + k * W;
       Index n = n0;
       for (; n + W <= n1; n += W, out += W * K) {
@@ -42,7 +50,11 @@ void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float*
       }
       Index k = 0;
       if (present == 8) {
+        const bool more = n + j + 16 <= n1 && g.b_ns == nullptr;
         for (; k + 8 <= K; k += 8) {
+          if (more && k % 16 == 0) {
+            for (int i = 0; i < 8; ++i) __builtin_prefetch(from[i] + 8 * g.b_n + k);
+          }
           V8 turned[8];
           transpose_8x8(from, k, turned);
           for (int i = 0; i < 8; ++i) store(to + (k + i) * W + j, turned[i]);
@@ -102,7 +114,11 @@ inline void tile(const float* const* a, const Panel& panel, Index K, float* c, I
   V acc[R][2];
   float edge[kCols];
   if (!add) {
-    for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = V{};
+    for (int r = 0; r < R; ++r) {
+      acc[r][0] = acc[r][1] = V{};
+      __builtin_prefetch(c + r * c_row, 1);
+      __builtin_prefetch(c + r * c_row + kLanes, 1);
+    }
   } else {
     for (int r = 0; r < R; ++r) {
       const float* from = c + r * c_row;
