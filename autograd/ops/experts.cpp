@@ -56,14 +56,17 @@ struct Experts {
     start[0] = 0;
   }
 
-  // For every grouped row: fn(row, token, gate weight's address or null for the shared expert).
-  template <class Fn>
-  static void for_grouped_rows(const Saved& s, const Fn& fn) {
+  // For every grouped row: fn(chunk, row, token, slot), where the shared expert's slot is -1. The
+  // rows of a token lie apart: ahead(row) may call for one that comes soon.
+  template <class Ahead, class Fn>
+  static void for_grouped_rows(const Saved& s, const Ahead& ahead, const Fn& fn) {
     const std::int64_t K = s.K(), slots = s.slots();
     for_chunks(s.N(), [&](Range tokens) {
       for (std::int64_t n = tokens.begin; n < tokens.end; ++n) {
+        const std::int32_t* place = s.place.as<std::int32_t>() + n * slots;
         for (std::int64_t k = 0; k < slots; ++k) {
-          fn(tokens.chunk, s.place.as<std::int32_t>()[n * slots + k], n, k < K ? k : -1);
+          if (n + 1 < tokens.end) ahead(place[slots + k]);
+          fn(tokens.chunk, place[k], n, k < K ? k : -1);
         }
       }
     });
@@ -84,6 +87,9 @@ struct Experts {
     for_chunks(s.N(), [&](Range tokens) {
       for (std::int64_t n = tokens.begin; n < tokens.end; ++n) {
         const std::int32_t* place = s.place.as<std::int32_t>() + n * slots;
+        if (n + 1 < tokens.end) {
+          for (std::int64_t k = 0; k < slots; ++k) call_for(grouped + place[slots + k] * C, C);
+        }
         float* to = out + n * C;
         const float* first = grouped + place[0] * C;
         if (slots == 1) {
@@ -113,7 +119,8 @@ struct Experts {
     const auto grouped = tape.scratch<float>(R * C);
     std::array<ClampCount, kChunks> counts{};
     const float limit = s.limit > 0.0F ? s.limit : std::numeric_limits<float>::infinity();
-    for_grouped_rows(s, [&](int chunk, std::int64_t row, std::int64_t n, std::int64_t k) {
+    const auto ahead = [&](std::int64_t row) { call_for(s.hidden.row(row), 2 * F); };
+    for_grouped_rows(s, ahead, [&](int chunk, std::int64_t row, std::int64_t n, std::int64_t k) {
       const float* gate = s.hidden.row(row);
       const float* up = gate + F;
       float* out = act.data() + row * F;
@@ -162,7 +169,11 @@ struct Experts {
         p->a_rows = s.token.as<std::int32_t>() + s.begin(e);
       });
       const float limit = s.limit > 0.0F ? s.limit : std::numeric_limits<float>::infinity();
-      for_grouped_rows(s, [&](int, std::int64_t row, std::int64_t n, std::int64_t k) {
+      const auto ahead = [&](std::int64_t row) {
+        call_for(s.hidden.row(row), 2 * F);
+        call_for(dact.data() + row * F, F);
+      };
+      for_grouped_rows(s, ahead, [&](int, std::int64_t row, std::int64_t n, std::int64_t k) {
         const float* gate = s.hidden.row(row);
         const float* up = gate + F;
         const float* dh = dact.data() + row * F;
