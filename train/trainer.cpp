@@ -459,18 +459,9 @@ void Trainer::evaluate_now() {
   const std::size_t at = stage_at(stages_, position_.step);
   const Dataset& validation = data_[at].validation;
   if (validation.sequences() > 0) {
-    const auto begin = Clock::now();
-    const Evaluation e = evaluate(model_, tape_, validation, stages_[at].micro_batch,
-                                  config_.train.eval_sequences, stage);
-    EvalRecord record;
+    EvalRecord record = evaluate(model_, tape_, validation, stages_[at].micro_batch,
+                                 config_.train.eval_sequences, stage);
     record.step = position_.step;
-    record.loss = e.loss;
-    record.bits_per_byte = e.bits_per_byte;
-    record.tokens = e.tokens;
-    record.bytes = e.bytes;
-    record.answers = e.answers;
-    record.answer_accuracy = e.answer_accuracy;
-    record.eval_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     record.time = unix_time();
     metrics_->write(record);
     if (tensorboard_) tensorboard_->write(record);
