@@ -212,7 +212,7 @@ void Trainer::resume_run() {
              ": was trained on other data than data.train holds now; restore the corpus, or start "
              "from these weights with train.init_from");
     }
-    if (report->manifest.info.cpu_features != gemm_features()) {
+    if (report->manifest.info.cpu_features != cpu_features()) {
       spdlog::warn(
           "the checkpoint comes from another kind of processor ({}): results go on "
           "numerically equivalent, not with equal bits",
@@ -491,7 +491,7 @@ ManifestInfo Trainer::manifest_info() const {
   ManifestInfo info;
   info.program = program_version();
   info.data_fingerprint = data_fingerprint();
-  info.cpu_features = gemm_features();
+  info.cpu_features = cpu_features();
   info.notes["run_seconds"] = std::to_string(run_seconds());
   return info;
 }

@@ -101,7 +101,7 @@ Imported import_model(const std::string& folder, const std::string& run) {
   }
   ManifestInfo info;
   info.program = program_version();
-  info.cpu_features = gemm_features();
+  info.cpu_features = cpu_features();
   info.notes["imported_from"] = fs::absolute(folder).lexically_normal().string();
   PosixIo io;
   const std::string& at = out.begin();
