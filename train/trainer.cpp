@@ -8,14 +8,13 @@
 #include <filesystem>
 #include <limits>
 
+#include "autograd/base/atomic_file.h"
 #include "autograd/base/sha256.h"
-#include "autograd/kernels/gemm.h"
 #include "autograd/kernels/peak.h"
 #include "train/config/show_config.h"
 #include "train/evaluator.h"
 #include "train/generator.h"
 #include "train/interop/load_weights.h"
-#include "train/metrics/file_replacement.h"
 #include "train/metrics/log_setup.h"
 #include "train/metrics/printable.h"
 #include "train/metrics/quantity.h"
@@ -173,9 +172,8 @@ void Trainer::open_folder() {
 
 // As a whole: a kill at any instant leaves the old one or the new one.
 void Trainer::write_config() const {
-  FileReplacement file(config_.run.dir + "/config.yaml");
-  file.append("# " + program_version() + "\n" + to_yaml(config_));
-  file.commit();
+  replace_file(config_.run.dir + "/config.yaml",
+               "# " + program_version() + "\n" + to_yaml(config_));
 }
 
 void Trainer::create_run() {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "autograd/kernels/gemm.h"
+#include "autograd/base/atomic_file.h"
 #include "data/tokenizer/bytes.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
@@ -14,7 +14,6 @@
 #include "train/interop/load_weights.h"
 #include "train/interop/new_folder.h"
 #include "train/interop/tokenizer_files.h"
-#include "train/metrics/file_replacement.h"
 #include "train/run_state.h"
 #include "train/version.h"
 
@@ -106,9 +105,7 @@ Imported import_model(const std::string& folder, const std::string& run) {
   PosixIo io;
   const std::string& at = out.begin();
   CheckpointStore(io, at + "/checkpoints").save(view, info, 1);
-  FileReplacement file(at + "/config.yaml");
-  file.append("# " + program_version() + "\n" + view.config);
-  file.commit();
+  replace_file(at + "/config.yaml", "# " + program_version() + "\n" + view.config);
   out.commit();
   return done;
 }

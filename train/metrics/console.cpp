@@ -3,9 +3,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <string>
+
+#include "autograd/base/descriptor.h"
 
 namespace shoal {
 namespace {
@@ -91,12 +92,7 @@ std::string Console::drawn() const {
 }
 
 void Console::put(std::string_view bytes) const {
-  while (!bytes.empty()) {
-    const ssize_t done = ::write(file_, bytes.data(), bytes.size());
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return;  // a closed terminal is no reason to stop
-    bytes.remove_prefix(static_cast<std::size_t>(done));
-  }
+  (void)write_all(file_, bytes);  // a closed terminal is no reason to stop
 }
 
 }  // namespace shoal
