@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "autograd/base/atomic_file.h"
 #include "data/tokenizer/bytes.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
@@ -14,6 +13,7 @@
 #include "train/interop/load_weights.h"
 #include "train/interop/new_folder.h"
 #include "train/interop/tokenizer_files.h"
+#include "train/run_folder.h"
 #include "train/run_state.h"
 #include "train/version.h"
 
@@ -105,7 +105,7 @@ Imported import_model(const std::string& folder, const std::string& run) {
   PosixIo io;
   const std::string& at = out.begin();
   CheckpointStore(io, at + "/checkpoints").save(view, info, 1);
-  replace_file(at + "/config.yaml", "# " + program_version() + "\n" + view.config);
+  write_run_config(at, view.config);
   out.commit();
   return done;
 }
