@@ -59,7 +59,7 @@ class Tensors {
   }
 
  private:
-  void add(TensorToWrite tensor) { by_name_[tensor.name] = tensor; }
+  void add(const TensorToWrite& tensor) { by_name_[tensor.name] = tensor; }
 
   std::map<std::string, TensorToWrite> by_name_;
   std::deque<std::vector<std::int64_t>> wide_;

@@ -42,6 +42,7 @@ void write_safetensors(const std::string& path, const std::vector<TensorToWrite>
                        std::map<std::string, std::string> metadata) {
   metadata.try_emplace("format", "pt");
   std::vector<const TensorToWrite*> order;
+  order.reserve(tensors.size());
   for (const TensorToWrite& tensor : tensors) order.push_back(&tensor);
   std::sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
     const int bits_a = safetensors_dtype_bits(a->dtype), bits_b = safetensors_dtype_bits(b->dtype);

@@ -78,7 +78,7 @@ std::string Console::drawn() const {
   struct winsize size {};
   std::size_t columns = 80;
   if (::ioctl(file_, TIOCGWINSZ, &size) == 0 && size.ws_col > 1) columns = size.ws_col;
-  const std::string text = shown_.substr(0, columns - 1);  // a full line would wrap
+  std::string text = shown_.substr(0, columns - 1);  // a full line would wrap
   if (!color_) return text;
   std::string out;
   for (const char c : text) {  // separators step back
