@@ -44,6 +44,7 @@ Tape::Tape(const TapeConfig& config) : arena_(config.arena_bytes), grads_(config
   values_.reserve(1 << 13);
   args_.reserve(1 << 14);
   leaves_.reserve(1 << 12);
+  free_grads_.reserve(1 << 12);
 }
 
 Tensor Tape::leaf(Param& param) {
@@ -129,7 +130,7 @@ void Tape::end_microbatch() {
   // Blocks are reused within a micro-batch only: their sizes follow from the batch (packed
   // documents have more or fewer entries), and blocks of sizes that are gone would pile up.
   grads_.release(0);
-  for (auto& [bytes, blocks] : free_grads_) blocks.clear();
+  free_grads_.clear();
   records_.clear();
   args_.clear();
   log_.clear();
@@ -179,18 +180,21 @@ ValueId Tape::new_value(const Tensor& grad) {
 
 void Tape::take_grad(Value& v) {
   if (v.grad.data != nullptr) return;
-  auto& bucket = free_grads_[v.grad.bytes()];
-  if (bucket.empty()) {
-    v.grad.data = grads_.push(v.grad.bytes());
+  const std::size_t bytes = v.grad.bytes();
+  const auto same = std::find_if(free_grads_.rbegin(), free_grads_.rend(),
+                                 [&](const FreeGrad& free) { return free.bytes == bytes; });
+  if (same == free_grads_.rend()) {
+    v.grad.data = grads_.push(bytes);
   } else {
-    v.grad.data = bucket.back();
-    bucket.pop_back();
+    v.grad.data = same->data;
+    *same = free_grads_.back();
+    free_grads_.pop_back();
   }
 }
 
 void Tape::give_back(Value& v) {
   if (v.param != nullptr || v.borrowed || v.grad.data == nullptr) return;
-  free_grads_[v.grad.bytes()].push_back(v.grad.data);
+  free_grads_.push_back({v.grad.bytes(), v.grad.data});
   v.grad.data = nullptr;
   v.written = false;
 }

@@ -2,7 +2,6 @@
 #include <array>
 #include <cstring>
 #include <initializer_list>
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -164,6 +163,12 @@ class Tape {
     Param* param = nullptr;
     bool written = false, borrowed = false;
   };
+  // Given back, for a gradient of the same size. They are few, so that a list serves; packed
+  // documents bring new sizes with every batch, and a map by size would grow with them.
+  struct FreeGrad {
+    std::size_t bytes;
+    void* data;
+  };
   bool record(const OpInfo& op, std::initializer_list<Tensor> inputs,
               std::initializer_list<Tensor*> outputs);
   void save(const void* saved, std::size_t bytes);
@@ -179,7 +184,7 @@ class Tape {
   std::vector<Value> values_;
   std::vector<ValueId> args_;
   std::vector<Param*> leaves_;
-  std::map<std::size_t, std::vector<void*>> free_grads_;  // by size
+  std::vector<FreeGrad> free_grads_;
   std::string_view label_;
   std::string bad_number_;
   int replay_depth_ = 0;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "autograd/base/check.h"
-#include "data/file_io.h"
 #include "data/lines.h"
+#include "data/read_file.h"
 #include "data/token_file.h"
 #include "data/utf8.h"
 

@@ -4,9 +4,10 @@
 #include <cstring>
 #include <fstream>
 
+#include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
 #include "autograd/base/sha256.h"
-#include "data/file_io.h"
+#include "data/read_file.h"
 
 namespace shoal {
 namespace {
@@ -265,9 +266,7 @@ void write_token_file(const std::string& path, const Documents& documents,
   }
   std::memcpy(bytes.data(), &h, sizeof(Header));
   bytes.replace(kTokenFileDigest, kDigestBytes, token_file_digest(bytes));
-  AtomicFile file(path);
-  file.write(bytes);
-  file.finish();
+  replace_file(path, bytes);
 }
 
 }  // namespace shoal

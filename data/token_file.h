@@ -35,7 +35,7 @@ bool is_token_file(const std::string& path);  // by its first eight bytes
 // be read or is no token file at all.
 std::vector<std::string> verify_token_file(const std::string& path);
 
-// `order` lists the documents to write. Throws Error(kDisk); see AtomicFile.
+// `order` lists the documents to write. Throws Error(kDisk); see replace_file.
 void write_token_file(const std::string& path, const Documents& documents,
                       const std::vector<std::int64_t>& order, const Tokenizer& tokenizer);
 

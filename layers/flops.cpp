@@ -88,12 +88,11 @@ double step_flops(const ModelConfig& m, const IndexerMode& indexer, const Batch&
     if (batch.is_padding(n)) continue;
     const std::int64_t seen = n - batch.first[static_cast<std::size_t>(n)] + 1;
     const auto window = static_cast<double>(std::min(seen, m.sliding_window));
-    const std::int64_t entries = seen / m.compress_rate_csa;
+    const std::int64_t entries = seen / m.compress_rate_csa, heavy = seen / m.compress_rate_hca;
     const auto chosen = static_cast<double>(
         indexer.stage == IndexerStage::kSparse ? std::min(entries, m.index_topk) : entries);
     flops += f.per_token + f.mtp_per_token + window * (f.window + f.mtp_window) +
-             static_cast<double>(seen) * f.full +
-             static_cast<double>(seen / m.compress_rate_hca) * f.heavy +
+             static_cast<double>(seen) * f.full + static_cast<double>(heavy) * f.heavy +
              chosen * (f.sparse + f.learned) + static_cast<double>(entries) * f.scored;
   }
   return flops;

@@ -1,6 +1,7 @@
 #include "train/evaluator.h"
 
 #include <algorithm>
+#include <chrono>
 #include <numbers>
 #include <span>
 #include <vector>
@@ -25,13 +26,14 @@ std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
 
 }  // namespace
 
-Evaluation evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
+EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
                     std::int64_t sequences, IndexerStage stage) {
   const TraceSpan span("evaluate");
   const NoGrad off(tape);
   const std::int64_t count =
       sequences > 0 ? std::min(sequences, data.sequences()) : data.sequences();
-  Evaluation out;
+  const auto begin = std::chrono::steady_clock::now();
+  EvalRecord out;
   double sum = 0.0;
   Batch batch;
   std::vector<std::int64_t> answers;  // rows
@@ -57,6 +59,8 @@ Evaluation evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
     out.answer_accuracy = static_cast<double>(right) / static_cast<double>(out.answers);
   }
   if (out.bytes > 0) out.bits_per_byte = sum / std::numbers::ln2 / static_cast<double>(out.bytes);
+  out.eval_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return out;
 }
 

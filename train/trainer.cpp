@@ -6,19 +6,15 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <limits>
 
 #include "autograd/base/sha256.h"
-#include "autograd/kernels/gemm.h"
 #include "autograd/kernels/peak.h"
 #include "train/config/show_config.h"
 #include "train/evaluator.h"
 #include "train/generator.h"
 #include "train/interop/load_weights.h"
-#include "train/metrics/file_replacement.h"
 #include "train/metrics/log_setup.h"
 #include "train/metrics/printable.h"
-#include "train/metrics/quantity.h"
 #include "train/report/report.h"
 #include "train/signals.h"
 #include "train/version.h"
@@ -88,21 +84,6 @@ StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_bat
   return options;
 }
 
-std::string run_folder_of(const std::string& path) {
-  fs::path p = fs::absolute(path).lexically_normal();
-  if (!p.has_filename()) p = p.parent_path();
-  if (p.filename().string().starts_with("step-")) return p.parent_path().parent_path();
-  return p;
-}
-
-bool holds_run(const std::string& folder) {
-  std::error_code ignored;
-  for (const char* name : {"config.yaml", "metrics.jsonl", "checkpoints"}) {
-    if (fs::exists(fs::path(folder) / name, ignored)) return true;
-  }
-  return false;
-}
-
 Trainer::Trainer(const RunConfig& config)
     : config_(config),
       tokenizer_(tokenizer_for(config)),
@@ -159,24 +140,10 @@ void Trainer::load_initial_weights() {
 // From here on there is something to go on with: a signal ends the run after saving.
 void Trainer::open_folder() {
   watch_signals();
-  const fs::path folder = config_.run.dir;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    reject(Failure::kDisk, folder.string(), ": cannot be made: ", error.message());
-  }
-  lock_ = std::make_unique<RunLock>(folder);
-  open_log_file(folder / "log.txt");
-  store_ = std::make_unique<CheckpointStore>(io_, folder / "checkpoints");
-  store_->clean_leftovers();
+  folder_ = std::make_unique<RunFolder>(io_, config_.run.dir);
 }
 
-// As a whole: a kill at any instant leaves the old one or the new one.
-void Trainer::write_config() const {
-  FileReplacement file(config_.run.dir + "/config.yaml");
-  file.append("# " + program_version() + "\n" + to_yaml(config_));
-  file.commit();
-}
+void Trainer::write_config() const { write_run_config(config_.run.dir, to_yaml(config_)); }
 
 void Trainer::create_run() {
   if (holds_run(config_.run.dir)) {
@@ -196,7 +163,7 @@ void Trainer::resume_run() {
   StateView view = run_view(model_, runner_->optimizer(), position_);
   const std::optional<std::int64_t> step =
       config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
-  if (const std::optional<LoadReport> report = store_->load_newest(view, step)) {
+  if (const std::optional<LoadReport> report = folder_->store().load_newest(view, step)) {
     for (const std::string& warning : report->warnings) spdlog::warn("{}", printable(warning));
     position_.step = view.step;
     position_.tokens = view.tokens;
@@ -212,7 +179,7 @@ void Trainer::resume_run() {
              ": was trained on other data than data.train holds now; restore the corpus, or start "
              "from these weights with train.init_from");
     }
-    if (report->manifest.info.cpu_features != gemm_features()) {
+    if (report->manifest.info.cpu_features != cpu_features()) {
       spdlog::warn(
           "the checkpoint comes from another kind of processor ({}): results go on "
           "numerically equivalent, not with equal bits",
@@ -226,7 +193,7 @@ void Trainer::resume_run() {
   if (step) {
     // The lines of metrics after it go, so these go as well; and the next resume goes on from here,
     // not back again.
-    for (const std::string& path : store_->discard_after(position_.step)) {
+    for (const std::string& path : folder_->store().discard_after(position_.step)) {
       spdlog::info("removed {}", printable(path));
     }
     config_.checkpoint.step = 0;
@@ -250,7 +217,7 @@ void Trainer::fork_run(const std::string& from) {
   open_folder();
   // Before the configuration makes it a run: a fork without its beginning would start at step 0.
   view.config = to_yaml(config_);
-  store_->save(view, manifest_info(), config_.checkpoint.keep);
+  folder_->store().save(view, manifest_info(), config_.checkpoint.keep);
   saved_step_ = position_.step;
   write_config();
   spdlog::info("forked at step {} from {}", position_.step, printable(from));
@@ -459,18 +426,9 @@ void Trainer::evaluate_now() {
   const std::size_t at = stage_at(stages_, position_.step);
   const Dataset& validation = data_[at].validation;
   if (validation.sequences() > 0) {
-    const auto begin = Clock::now();
-    const Evaluation e = evaluate(model_, tape_, validation, stages_[at].micro_batch,
-                                  config_.train.eval_sequences, stage);
-    EvalRecord record;
+    EvalRecord record = evaluate(model_, tape_, validation, stages_[at].micro_batch,
+                                 config_.train.eval_sequences, stage);
     record.step = position_.step;
-    record.loss = e.loss;
-    record.bits_per_byte = e.bits_per_byte;
-    record.tokens = e.tokens;
-    record.bytes = e.bytes;
-    record.answers = e.answers;
-    record.answer_accuracy = e.answer_accuracy;
-    record.eval_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     record.time = unix_time();
     metrics_->write(record);
     if (tensorboard_) tensorboard_->write(record);
@@ -500,7 +458,7 @@ ManifestInfo Trainer::manifest_info() const {
   ManifestInfo info;
   info.program = program_version();
   info.data_fingerprint = data_fingerprint();
-  info.cpu_features = gemm_features();
+  info.cpu_features = cpu_features();
   info.notes["run_seconds"] = std::to_string(run_seconds());
   return info;
 }
@@ -511,7 +469,7 @@ void Trainer::save(bool must) {
   view.config = to_yaml(config_);
   metrics_->sync();
   try {
-    const SaveReport report = store_->save(view, manifest_info(), config_.checkpoint.keep);
+    const SaveReport report = folder_->store().save(view, manifest_info(), config_.checkpoint.keep);
     for (const std::string& warning : report.warnings) spdlog::warn("{}", printable(warning));
     saved_step_ = position_.step;
     event("checkpoint", Json{{"bytes", report.bytes}});

@@ -8,15 +8,13 @@
 #include "data/dataset.h"
 #include "layers/flops.h"
 #include "optim/schedule.h"
-#include "train/checkpoint/posix_io.h"
-#include "train/checkpoint/run_lock.h"
-#include "train/checkpoint/store.h"
 #include "train/config/run_config.h"
 #include "train/config/stages.h"
 #include "train/memory_estimate.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
+#include "train/run_folder.h"
 #include "train/run_state.h"
 #include "train/step_runner.h"
 
@@ -88,9 +86,8 @@ class Trainer {
   std::vector<Batch> batches_;
   std::vector<std::int64_t> samples_;
 
-  std::unique_ptr<RunLock> lock_;
   PosixIo io_;
-  std::unique_ptr<CheckpointStore> store_;
+  std::unique_ptr<RunFolder> folder_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
   std::unique_ptr<Progress> progress_;
@@ -103,10 +100,5 @@ class Trainer {
 // Parts of a configuration in the words of the folders that use them.
 DataConfig data_config(const RunConfig& config);
 StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_batches);
-
-// RUN or RUN/checkpoints/step-N as the commands take it: the run's folder.
-std::string run_folder_of(const std::string& path);
-// Does this folder hold a run already?
-bool holds_run(const std::string& folder);
 
 }  // namespace shoal

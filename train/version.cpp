@@ -12,7 +12,7 @@ namespace shoal {
 
 std::string program_version() { return "shoal " SHOAL_VERSION; }
 
-std::string gemm_features() {
+std::string cpu_features() {
 #if defined(__x86_64__)
   return "x86-64-v3";
 #elif defined(__aarch64__)
@@ -23,10 +23,9 @@ std::string gemm_features() {
 }
 
 std::string version_details() {
-  return concat(program_version(), "\ncompiler   ", SHOAL_COMPILER, "\nprocessor  ",
-                gemm_features(), ", products with ", gemm_kernel(), "\nBLAS       ",
-                blas_description(), "\nMPI        ", mpi_version(), "\nHDF5       ",
-                hdf5_version());
+  return concat(program_version(), "\ncompiler   ", SHOAL_COMPILER, "\nprocessor  ", cpu_features(),
+                ", products with ", gemm_kernel(), "\nBLAS       ", blas_description(),
+                "\nMPI        ", mpi_version(), "\nHDF5       ", hdf5_version());
 }
 
 }  // namespace shoal

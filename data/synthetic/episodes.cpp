@@ -4,8 +4,8 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/rng.h"
-#include "data/file_io.h"
 #include "data/permutation.h"
+#include "data/read_file.h"
 #include "data/tokenizer/bytes.h"
 
 namespace shoal {

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "data/file_io.h"
 #include "data/prepare.h"
+#include "data/read_file.h"
 #include "data/tokenizer/bytes.h"
 #include "tests/data/temporary_folder.h"
 
@@ -241,26 +241,6 @@ TEST(Prepare, RefusesBeforeItLosesAnything) {
               HasSubstr("no.txt"));
   EXPECT_FALSE(std::filesystem::exists(folder / "out.tokens"));
   EXPECT_THROW(prepare(folder / "out.tokens", {}, tokenizer, 1), Error);
-}
-
-TEST(AtomicFile, LeavesNothingWithoutFinish) {
-  const TemporaryFolder folder;
-  {
-    AtomicFile file(folder / "x");
-    file.write("half");
-  }
-  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
-  EXPECT_THAT(message_of(Failure::kDisk, [&] { AtomicFile file(folder / "no/x"); }),
-              HasSubstr("no/x: cannot be written"));
-}
-
-TEST(AtomicFile, AFullDiskIsADiskError) {
-  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP();
-  const TemporaryFolder folder;
-  // The hidden name leads to a device that is always full.
-  std::filesystem::create_symlink("/dev/full", folder / concat(".x.tmp-", ::getpid()));
-  AtomicFile file(folder / "x");
-  EXPECT_THAT(message_of(Failure::kDisk, [&] { file.write("text"); }), HasSubstr("No space left"));
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ TEST(Evaluator, CountsTheAnswersThatAreTheLikeliestToken) {
     const Counted want = count_by_hand(*model, batch);
     Tape tape;
     // In batches of three the last one has padding.
-    const Evaluation got = evaluate(*model, tape, data, 3, 0);
+    const EvalRecord got = evaluate(*model, tape, data, 3, 0);
     EXPECT_EQ(got.answers, 7 * 4 * 2);
     EXPECT_EQ(got.answers, want.answers);
     EXPECT_EQ(got.tokens, answer_only ? got.answers : 7 * 48);

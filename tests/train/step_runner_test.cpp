@@ -437,6 +437,26 @@ TEST(StepRunner, AWarmStepTakesNothingFromTheHeapAndTouchesNoNewPage) {
   }
 }
 
+// Documents of every length make other numbers of entries, and gradients of sizes not seen before.
+TEST(StepRunner, AWarmStepOfOtherDocumentsTakesNothingFromTheHeap) {
+  if (!testing::heap_is_counted()) GTEST_SKIP() << "a sanitizer owns the heap";
+  for (const bool recompute : {false, true}) {
+    Warm warm(recompute, true, true);
+    warm.step(1);
+    warm.step(2);
+    for (std::int64_t length = 1; length < 64; length += 3) {
+      const std::int64_t V = warm.config.model.vocab_size;
+      for (Batch& batch : warm.batches) {
+        batch = pack(64, {{random_document(length, V, 1), random_document(64 - length, V, 2)},
+                          {random_document(64 - length / 2, V, 3)}});
+      }
+      const long heap = heap_calls();
+      warm.step(3 + length);
+      EXPECT_EQ(heap_calls() - heap, 0) << length << recompute;
+    }
+  }
+}
+
 // A stage with fewer micro-batches, longer ones: as if the runner had been made for it.
 TEST(StepRunner, GoesOnInAnotherStage) {
   Warm staged(false, true), alone(false, true);

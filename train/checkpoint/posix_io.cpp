@@ -13,42 +13,14 @@
 #include <cstring>
 
 #include "autograd/base/check.h"
+#include "autograd/base/descriptor.h"
 
 namespace shoal {
 namespace {
 
-constexpr std::size_t kMostPerCall = std::size_t{1} << 30;  // Linux moves less than 2^31 at once
-
 [[noreturn]] void disk_error(const char* doing, const std::string& path, int reason) {
   reject(Failure::kDisk, path, ": cannot ", doing, ": ", std::strerror(reason));
 }
-
-// Repeats a system call that a signal interrupted.
-template <class Call>
-auto uninterrupted(Call call) {
-  auto result = call();
-  while (result == -1 && errno == EINTR) result = call();
-  return result;
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int fd() const { return fd_; }
-  int release() {
-    const int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-
- private:
-  int fd_;
-};
 
 struct CloseFolder {
   void operator()(DIR* folder) const { ::closedir(folder); }
@@ -56,27 +28,20 @@ struct CloseFolder {
 
 class PosixFile : public Io::File {
  public:
-  PosixFile(std::string path, int fd) : path_(std::move(path)), file_(fd) {}
+  PosixFile(std::string path, Descriptor file) : path_(std::move(path)), file_(std::move(file)) {}
 
   void write(std::string_view bytes) override {
-    while (!bytes.empty()) {
-      const ssize_t done = uninterrupted(
-          [&] { return ::write(file_.fd(), bytes.data(), std::min(bytes.size(), kMostPerCall)); });
-      if (done < 0) disk_error("write", path_, errno);
-      if (done == 0) disk_error("write", path_, ENOSPC);
-      bytes.remove_prefix(static_cast<std::size_t>(done));
-    }
+    if (!write_all(file_, bytes)) disk_error("write", path_, errno);
   }
 
   void fsync() override {
-    if (uninterrupted([&] { return ::fsync(file_.fd()); }) != 0) disk_error("sync", path_, errno);
+    if (uninterrupted([&] { return ::fsync(file_); }) != 0) disk_error("sync", path_, errno);
     // Drop the cached pages, so that reading back reads what the disk has. Only advice: no error.
-    (void)::posix_fadvise(file_.fd(), 0, 0, POSIX_FADV_DONTNEED);
+    (void)::posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED);
   }
 
   void close() override {
-    // Linux has closed the descriptor even when it says EINTR.
-    if (::close(file_.release()) != 0 && errno != EINTR) disk_error("close", path_, errno);
+    if (!file_.close()) disk_error("close", path_, errno);
   }
 
  private:
@@ -85,14 +50,12 @@ class PosixFile : public Io::File {
 };
 
 // For reading. O_NONBLOCK: opening a pipe must not wait for a writer.
-int open_regular(const std::string& path, struct stat& info) {
-  const int fd = uninterrupted(
-      [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); });
-  if (fd < 0) disk_error("open", path, errno);
-  Descriptor file(fd);
-  if (::fstat(fd, &info) != 0) disk_error("open", path, errno);
+Descriptor open_regular(const std::string& path, struct stat& info) {
+  Descriptor file(uninterrupted(
+      [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); }));
+  if (file < 0 || ::fstat(file, &info) != 0) disk_error("open", path, errno);
   if (!S_ISREG(info.st_mode)) reject(Failure::kDisk, path, ": not a regular file");
-  return file.release();
+  return file;
 }
 
 }  // namespace
@@ -105,35 +68,31 @@ PosixIo::PosixIo() {
 }
 
 std::unique_ptr<Io::File> PosixIo::create(const std::string& path) {
-  const int fd = uninterrupted(
-      [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
-  if (fd < 0) disk_error("create", path, errno);
-  return std::make_unique<PosixFile>(path, fd);
+  Descriptor file(uninterrupted(
+      [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }));
+  if (file < 0) disk_error("create", path, errno);
+  return std::make_unique<PosixFile>(path, std::move(file));
 }
 
 std::string PosixIo::read(const std::string& path, std::uint64_t bytes) {
   struct stat info = {};
-  const Descriptor file(open_regular(path, info));
+  const Descriptor file = open_regular(path, info);
   const auto size = static_cast<std::uint64_t>(info.st_size);
   if (size != bytes) {
     reject(Failure::kDisk, path, ": is ", size, " bytes, expected ", bytes);
   }
   std::string content(bytes, '\0');
-  std::size_t have = 0;
-  while (have < content.size()) {
-    const std::size_t want = std::min(content.size() - have, kMostPerCall);
-    const ssize_t got =
-        uninterrupted([&] { return ::read(file.fd(), content.data() + have, want); });
-    if (got < 0) disk_error("read", path, errno);
-    if (got == 0) reject(Failure::kDisk, path, ": ended after ", have, " of ", bytes, " bytes");
-    have += static_cast<std::size_t>(got);
+  const std::int64_t have = read_all(file, content.data(), content.size());
+  if (have < 0) disk_error("read", path, errno);
+  if (static_cast<std::uint64_t>(have) < bytes) {
+    reject(Failure::kDisk, path, ": ended after ", have, " of ", bytes, " bytes");
   }
   return content;
 }
 
 std::uint64_t PosixIo::size(const std::string& path) {
   struct stat info = {};
-  const Descriptor file(open_regular(path, info));
+  const Descriptor file = open_regular(path, info);
   return static_cast<std::uint64_t>(info.st_size);
 }
 
@@ -144,15 +103,7 @@ void PosixIo::rename(const std::string& from, const std::string& to) {
 }
 
 void PosixIo::fsync_folder(const std::string& path) {
-  const int fd =
-      uninterrupted([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
-  if (fd < 0) disk_error("open", path, errno);
-  const Descriptor folder(fd);
-  // EINVAL: some network and user-space file systems sync folders with every change and refuse
-  // to be asked.
-  if (uninterrupted([&] { return ::fsync(fd); }) != 0 && errno != EINVAL) {
-    disk_error("sync", path, errno);
-  }
+  if (!sync_folder(path)) disk_error("sync", path, errno);
 }
 
 void PosixIo::mkdir(const std::string& path) {

@@ -35,18 +35,12 @@ std::string holder(int fd) {
 
 RunLock::RunLock(const std::string& run_folder) {
   const std::string path = run_folder + "/lock";
-  do {
-    fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-  } while (fd_ < 0 && errno == EINTR);
-  if (fd_ < 0) reject(Failure::kDisk, path, ": cannot open: ", std::strerror(errno));
-  int locked = 0;
-  do {
-    locked = ::flock(fd_, LOCK_EX | LOCK_NB);
-  } while (locked != 0 && errno == EINTR);
-  if (locked != 0) {
+  file_ = Descriptor(uninterrupted(
+      [&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666); }));
+  if (file_ < 0) reject(Failure::kDisk, path, ": cannot open: ", std::strerror(errno));
+  if (uninterrupted([&] { return ::flock(file_, LOCK_EX | LOCK_NB); }) != 0) {
     const int reason = errno;
-    const std::string who = holder(fd_);
-    ::close(fd_);
+    const std::string who = holder(file_);
     if (reason == EWOULDBLOCK) {
       reject(Failure::kUsage, run_folder, ": in use by ", who,
              "; wait for it, stop it, or choose another run.dir");
@@ -55,13 +49,10 @@ RunLock::RunLock(const std::string& run_folder) {
   }
   // For people only: a failure here does not weaken the lock.
   const std::string line = concat("pid ", ::getpid(), " on ", host_name(), "\n");
-  if (::ftruncate(fd_, 0) == 0) (void)!::pwrite(fd_, line.data(), line.size(), 0);
+  if (::ftruncate(file_, 0) == 0) (void)!::pwrite(file_, line.data(), line.size(), 0);
 }
 
 // The file stays: deleting it could take the lock away from a process that just opened it.
-RunLock::~RunLock() {
-  (void)!::ftruncate(fd_, 0);
-  ::close(fd_);
-}
+RunLock::~RunLock() { (void)!::ftruncate(file_, 0); }
 
 }  // namespace shoal

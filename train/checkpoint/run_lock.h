@@ -1,6 +1,8 @@
 #pragma once
 #include <string>
 
+#include "autograd/base/descriptor.h"
+
 namespace shoal {
 
 // Holds a run's folder for this process: the file RUN/lock, locked by the kernel, with our pid and
@@ -15,7 +17,7 @@ class RunLock {
   RunLock& operator=(const RunLock&) = delete;
 
  private:
-  int fd_ = -1;
+  Descriptor file_;
 };
 
 }  // namespace shoal

@@ -45,12 +45,10 @@ Kind kind_of(PosixIo& io, const std::string& path) {
          ": is no run, checkpoint, .tokens file, .safetensors file or model folder");
 }
 
-std::string shape_of(const std::vector<std::int64_t>& shape) { return shape_text(shape); }
-
 void print_tensor(const std::string& name, const std::string& type,
                   const std::vector<std::int64_t>& shape, const std::string& rest) {
   std::cout << std::left << std::setw(52) << printable(name) << ' ' << std::setw(5) << type << ' '
-            << std::setw(18) << shape_of(shape) << rest << '\n';
+            << std::setw(18) << shape_text(shape) << rest << '\n';
 }
 
 void inspect_checkpoints(PosixIo& io, const std::string& path, bool json) {

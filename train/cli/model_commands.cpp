@@ -32,18 +32,11 @@ int eval_command(const EvalArguments& args) {
            "data.validation=[FILE] or data.validation=0.05");
   }
   Tape tape;
-  const Evaluation e = evaluate(*loaded.model, tape, data.validation, config.train.micro_batch,
-                                config.train.eval_sequences, config.indexer.at(loaded.step));
-  EvalRecord record;
-  record.step = loaded.step;
-  record.loss = e.loss;
-  record.bits_per_byte = e.bits_per_byte;
-  record.tokens = e.tokens;
-  record.bytes = e.bytes;
-  record.answers = e.answers;
-  record.answer_accuracy = e.answer_accuracy;
+  EvalRecord e = evaluate(*loaded.model, tape, data.validation, config.train.micro_batch,
+                          config.train.eval_sequences, config.indexer.at(loaded.step));
+  e.step = loaded.step;
   if (args.json) {
-    Json json = json_of(record);
+    Json json = json_of(e);
     json.erase("eval_seconds");
     json.erase("time");
     std::cout << line_of(json) << '\n';

@@ -118,8 +118,13 @@ std::optional<Enum> read_enum(const Node& node, const std::string& key, Problems
 
 // `at` is a generic lambda that names the field: [](auto& c) -> auto& { return c.optim.lr; }
 template <class At>
-Key integer(std::string path, At at, const Range& range, std::string unit, std::string help) {
-  Key key{.path = path, .form = Form::kInteger, .range = range, .unit = unit, .help = help};
+Key integer(const std::string& path, At at, const Range& range, std::string unit,
+            std::string help) {
+  Key key{.path = path,
+          .form = Form::kInteger,
+          .range = range,
+          .unit = std::move(unit),
+          .help = std::move(help)};
   key.read = [at, range, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_integer(node, path, range, problems)) at(c) = *value;
   };
@@ -128,8 +133,12 @@ Key integer(std::string path, At at, const Range& range, std::string unit, std::
 }
 
 template <class At>
-Key number(std::string path, At at, const Range& range, std::string unit, std::string help) {
-  Key key{.path = path, .form = Form::kNumber, .range = range, .unit = unit, .help = help};
+Key number(const std::string& path, At at, const Range& range, std::string unit, std::string help) {
+  Key key{.path = path,
+          .form = Form::kNumber,
+          .range = range,
+          .unit = std::move(unit),
+          .help = std::move(help)};
   key.read = [at, range, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_number(node, path, range, problems)) at(c) = *value;
   };
@@ -138,8 +147,8 @@ Key number(std::string path, At at, const Range& range, std::string unit, std::s
 }
 
 template <class At>
-Key boolean(std::string path, At at, std::string help) {
-  Key key{.path = path, .form = Form::kBool, .help = help};
+Key boolean(const std::string& path, At at, std::string help) {
+  Key key{.path = path, .form = Form::kBool, .help = std::move(help)};
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_bool(node, path, problems)) at(c) = *value;
   };
@@ -148,8 +157,8 @@ Key boolean(std::string path, At at, std::string help) {
 }
 
 template <class At>
-Key text(std::string path, At at, std::string help) {
-  Key key{.path = path, .form = Form::kText, .help = help};
+Key text(const std::string& path, At at, std::string help) {
+  Key key{.path = path, .form = Form::kText, .help = std::move(help)};
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_text(node, path, problems)) at(c) = *value;
   };
@@ -159,8 +168,8 @@ Key text(std::string path, At at, std::string help) {
 
 // `word` stands for no path at all ("bytes", or nothing) and is kept as it is.
 template <class At>
-Key path_or(std::string path, const std::string& word, At at, std::string help) {
-  Key key{.path = path, .form = Form::kPath, .help = help};
+Key path_or(const std::string& path, const std::string& word, At at, std::string help) {
+  Key key{.path = path, .form = Form::kPath, .help = std::move(help)};
   key.read = [at, path, word](const Node& node, RunConfig& c, Problems& problems) {
     if (node.kind == Node::Kind::kScalar && node.text == word) {
       at(c) = word;
@@ -173,9 +182,12 @@ Key path_or(std::string path, const std::string& word, At at, std::string help) 
 }
 
 template <class At>
-Key choice(std::string path, At at, std::string help) {
+Key choice(const std::string& path, At at, std::string help) {
   using Enum = std::decay_t<decltype(at(std::declval<RunConfig&>()))>;
-  Key key{.path = path, .form = Form::kChoice, .choices = names_that_work<Enum>(), .help = help};
+  Key key{.path = path,
+          .form = Form::kChoice,
+          .choices = names_that_work<Enum>(),
+          .help = std::move(help)};
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_enum<Enum>(node, path, problems)) at(c) = *value;
   };
@@ -184,10 +196,13 @@ Key choice(std::string path, At at, std::string help) {
 }
 
 template <class At>
-Key choices(std::string path, At at, std::string help) {
+Key choices(const std::string& path, At at, std::string help) {
   using List = std::decay_t<decltype(at(std::declval<RunConfig&>()))>;
   using Enum = typename List::value_type;
-  Key key{.path = path, .form = Form::kChoices, .choices = names_that_work<Enum>(), .help = help};
+  Key key{.path = path,
+          .form = Form::kChoices,
+          .choices = names_that_work<Enum>(),
+          .help = std::move(help)};
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (node.kind != Node::Kind::kList) {
       problems.add(node.place, path, "has ", describe(node), "; give a list, one per layer");
@@ -211,8 +226,9 @@ Key choices(std::string path, At at, std::string help) {
   return key;
 }
 
-inline Key texts(std::string path, std::vector<std::string>& (*at)(RunConfig&), std::string help) {
-  Key key{.path = path, .form = Form::kTexts, .help = help};
+inline Key texts(const std::string& path, std::vector<std::string>& (*at)(RunConfig&),
+                 std::string help) {
+  Key key{.path = path, .form = Form::kTexts, .help = std::move(help)};
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (auto value = read_texts(node, path, problems)) at(c) = std::move(*value);
   };

@@ -33,6 +33,7 @@ std::optional<StageSpec> read_stage(const Node& node, const std::string& key, Pr
                                      [&](const Member& m) { return name == m.name; });
     if (member == kMembers.end()) {
       std::vector<std::string> names;
+      names.reserve(std::size(kMembers));
       for (const Member& m : kMembers) names.emplace_back(m.name);
       const auto meant = suggest(name, names);
       problems.add(node.keys[i].place, key + "." + name, "unknown key; ",

@@ -72,6 +72,7 @@ bool has_haystack(TaskKind kind) { return kind != TaskKind::kCopy; }
 
 std::vector<std::string> task_names() {
   std::vector<std::string> names;
+  names.reserve(std::size(kKinds));
   for (const TaskKind kind : kKinds) names.emplace_back(name_of(kind));
   return names;
 }

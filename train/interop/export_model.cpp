@@ -4,21 +4,15 @@
 #include <map>
 #include <numeric>
 
+#include "autograd/base/atomic_file.h"
 #include "train/config/model_json.h"
 #include "train/interop/new_folder.h"
 #include "train/interop/safetensors.h"
 #include "train/interop/tokenizer_files.h"
 #include "train/interop/weight_index.h"
-#include "train/metrics/file_replacement.h"
 
 namespace shoal {
 namespace {
-
-void write_text(const std::string& path, const std::string& text) {
-  FileReplacement file(path);
-  file.append(text);
-  file.commit();
-}
 
 std::vector<std::int64_t> dims(const Shape& shape) {
   return {shape.dim.begin(), shape.dim.begin() + shape.rank};
@@ -65,7 +59,7 @@ class Tensors {
   }
 
  private:
-  void add(TensorToWrite tensor) { by_name_[tensor.name] = tensor; }
+  void add(const TensorToWrite& tensor) { by_name_[tensor.name] = tensor; }
 
   std::map<std::string, TensorToWrite> by_name_;
   std::deque<std::vector<std::int64_t>> wide_;
@@ -107,14 +101,15 @@ Exported export_model(Model& model, const std::string& folder, bool byte_tokeniz
   for (std::size_t s = 0; s < shards.size(); ++s) {
     write_safetensors(at + done.weight_files[s], shards[s]);
   }
-  if (shards.size() > 1) write_text(at + kIndexName, weight_index_text(index));
-  write_text(at + "config.json", json.dump(2) + "\n");
+  if (shards.size() > 1) replace_file(at + kIndexName, weight_index_text(index));
+  replace_file(at + "config.json", json.dump(2) + "\n");
   const nlohmann::json generation = {{"bos_token_id", config.bos_token_id},
                                      {"eos_token_id", config.eos_token_id}};
-  write_text(at + "generation_config.json", generation.dump(2) + "\n");
+  replace_file(at + "generation_config.json", generation.dump(2) + "\n");
   if (byte_tokenizer) {
-    write_text(at + "tokenizer.json", byte_tokenizer_json());
-    write_text(at + "tokenizer_config.json", byte_tokenizer_config(config.max_position_embeddings));
+    replace_file(at + "tokenizer.json", byte_tokenizer_json());
+    replace_file(at + "tokenizer_config.json",
+                 byte_tokenizer_config(config.max_position_embeddings));
   }
   out.commit();
   return done;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "autograd/kernels/gemm.h"
 #include "data/tokenizer/bytes.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
@@ -14,7 +13,7 @@
 #include "train/interop/load_weights.h"
 #include "train/interop/new_folder.h"
 #include "train/interop/tokenizer_files.h"
-#include "train/metrics/file_replacement.h"
+#include "train/run_folder.h"
 #include "train/run_state.h"
 #include "train/version.h"
 
@@ -101,14 +100,12 @@ Imported import_model(const std::string& folder, const std::string& run) {
   }
   ManifestInfo info;
   info.program = program_version();
-  info.cpu_features = gemm_features();
+  info.cpu_features = cpu_features();
   info.notes["imported_from"] = fs::absolute(folder).lexically_normal().string();
   PosixIo io;
   const std::string& at = out.begin();
   CheckpointStore(io, at + "/checkpoints").save(view, info, 1);
-  FileReplacement file(at + "/config.yaml");
-  file.append("# " + program_version() + "\n" + view.config);
-  file.commit();
+  write_run_config(at, view.config);
   out.commit();
   return done;
 }

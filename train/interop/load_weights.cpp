@@ -5,6 +5,8 @@
 #include <sstream>
 #include <utility>
 
+#include "train/checkpoint/state.h"
+
 namespace shoal {
 namespace {
 
@@ -55,12 +57,6 @@ void refuse_quantized(const ModelWeights& weights) {
   }
 }
 
-std::string shown(const std::vector<std::int64_t>& shape) {
-  std::string text;
-  for (const std::int64_t d : shape) text += (text.empty() ? "" : ", ") + std::to_string(d);
-  return "[" + text + "]";
-}
-
 }  // namespace
 
 bool lacks_mtp(const ModelWeights& weights) {
@@ -96,7 +92,7 @@ void check_weights(Model& model, const ModelWeights& weights) {
     const bool known =
         target.is_float ? is_float(part.dtype) : part.dtype == "I64" || part.dtype == "I32";
     if (!same_shape(part.shape, target.shape)) {
-      problem(weights.place_of(part), " is ", shown(part.shape), "; expected ", target.shape);
+      problem(weights.place_of(part), " is ", shape_text(part.shape), "; expected ", target.shape);
     } else if (!known) {
       problem(weights.place_of(part), " has dtype ", part.dtype, "; expected ",
               target.is_float ? "F32, BF16 or F16" : "I64 or I32");

@@ -31,6 +31,7 @@ const TensorError* worst_of(const std::vector<TensorError>& all, const std::stri
 
 std::vector<LossParts> losses_of(const std::vector<GoldenStep>& steps) {
   std::vector<LossParts> losses;
+  losses.reserve(steps.size());
   for (const GoldenStep& step : steps) losses.push_back(step.losses);
   return losses;
 }

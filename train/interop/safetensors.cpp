@@ -61,29 +61,11 @@ float bf16_to_f32(std::uint16_t bits) {
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
   // Without O_NONBLOCK a named pipe would make us wait for ever.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd < 0) reject(Failure::kData, path, ": cannot be opened: ", std::strerror(errno));
-  SafetensorsFile file(path, fd);
+  SafetensorsFile file(path, std::move(fd));
   file.read_header();
   return file;
-}
-
-SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      fd_(std::exchange(other.fd_, -1)),
-      data_begin_(other.data_begin_),
-      header_(std::move(other.header_)) {}
-
-SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(fd_, other.fd_);
-  std::swap(data_begin_, other.data_begin_);
-  std::swap(header_, other.header_);
-  return *this;
-}
-
-SafetensorsFile::~SafetensorsFile() {
-  if (fd_ >= 0) ::close(fd_);
 }
 
 void SafetensorsFile::read_header() {
@@ -112,15 +94,10 @@ void SafetensorsFile::read_header() {
 }
 
 void SafetensorsFile::read_at(std::uint64_t offset, void* out, std::uint64_t bytes) const {
-  auto* at = static_cast<std::byte*>(out);
-  while (bytes > 0) {
-    const ssize_t got = ::pread(fd_, at, bytes, static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) reject(Failure::kData, path_, ": cannot be read: ", std::strerror(errno));
-    if (got == 0) reject(Failure::kData, path_, ": became shorter while it was read");
-    at += got;
-    offset += static_cast<std::uint64_t>(got);
-    bytes -= static_cast<std::uint64_t>(got);
+  const std::int64_t got = read_all(fd_, out, bytes, offset);
+  if (got < 0) reject(Failure::kData, path_, ": cannot be read: ", std::strerror(errno));
+  if (static_cast<std::uint64_t>(got) < bytes) {
+    reject(Failure::kData, path_, ": became shorter while it was read");
   }
 }
 

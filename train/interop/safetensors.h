@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/base/descriptor.h"
 #include "train/interop/safetensors_header.h"
 
 namespace shoal {
@@ -16,9 +17,6 @@ namespace shoal {
 class SafetensorsFile {
  public:
   static SafetensorsFile open(const std::string& path);
-  SafetensorsFile(SafetensorsFile&& other) noexcept;
-  SafetensorsFile& operator=(SafetensorsFile&& other) noexcept;
-  ~SafetensorsFile();
 
   const std::string& path() const { return path_; }
   const std::map<std::string, TensorInfo>& tensors() const { return header_.tensors; }
@@ -34,13 +32,13 @@ class SafetensorsFile {
   std::vector<std::byte> read_bytes(const std::string& name) const;   // any dtype, as stored
 
  private:
-  SafetensorsFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  SafetensorsFile(std::string path, Descriptor fd) : path_(std::move(path)), fd_(std::move(fd)) {}
   void read_header();
   void read_at(std::uint64_t offset, void* out, std::uint64_t bytes) const;
   [[noreturn]] void refuse_dtype(const std::string& name, const char* wanted) const;
 
   std::string path_;
-  int fd_ = -1;
+  Descriptor fd_;
   std::uint64_t data_begin_ = 0;  // where the tensors' bytes begin in the file
   SafetensorsHeader header_;
 };

@@ -16,17 +16,13 @@ AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
   int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
   if (how == Open::kNew) flags |= O_EXCL;
   if (how == Open::kTruncate) flags |= O_TRUNC;
-  file_ = ::open(path_.c_str(), flags, 0644);
+  file_ = Descriptor(::open(path_.c_str(), flags, 0644));
   struct stat status {};
   if (file_ < 0 || ::fstat(file_, &status) != 0) {
-    const int error = errno;
-    if (file_ >= 0) ::close(file_);
-    reject(Failure::kDisk, path_, ": cannot be opened for writing: ", std::strerror(error));
+    reject(Failure::kDisk, path_, ": cannot be opened for writing: ", std::strerror(errno));
   }
   size_ = status.st_size;
 }
-
-AppendFile::~AppendFile() { ::close(file_); }
 
 bool AppendFile::append(std::string_view record) {
   // A file cut back to the last whole record takes the next one cleanly; cutting needs no space.
@@ -34,10 +30,8 @@ bool AppendFile::append(std::string_view record) {
   ssize_t done = -1;
   int error = EIO;
   if (!torn_) {
-    do {
-      done = ::write(file_, record.data(), record.size());
-      error = errno;
-    } while (done < 0 && error == EINTR);
+    done = uninterrupted([&] { return ::write(file_, record.data(), record.size()); });
+    error = errno;
   }
   if (done == static_cast<ssize_t>(record.size())) {
     size_ += done;

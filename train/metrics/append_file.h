@@ -3,6 +3,8 @@
 #include <string>
 #include <string_view>
 
+#include "autograd/base/descriptor.h"
+
 namespace shoal {
 
 // A file that only grows, by whole records: each is one write(2), so a killed process leaves at
@@ -15,9 +17,6 @@ class AppendFile {
 
   // Throws Error(kDisk) if the file cannot be opened.
   AppendFile(std::string path, Open how);
-  ~AppendFile();
-  AppendFile(const AppendFile&) = delete;
-  AppendFile& operator=(const AppendFile&) = delete;
 
   bool append(std::string_view record);  // false: lost
   bool sync();                           // what was written survives a power cut
@@ -30,7 +29,7 @@ class AppendFile {
   void warn(int error);
 
   std::string path_;
-  int file_ = -1;
+  Descriptor file_;
   std::int64_t size_ = 0;  // end of the last whole record
   bool torn_ = false;      // bytes lie behind size_
   std::int64_t written_ = 0, lost_ = 0;

@@ -3,9 +3,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
 #include <string>
+
+#include "autograd/base/descriptor.h"
 
 namespace shoal {
 namespace {
@@ -77,7 +78,7 @@ std::string Console::drawn() const {
   struct winsize size {};
   std::size_t columns = 80;
   if (::ioctl(file_, TIOCGWINSZ, &size) == 0 && size.ws_col > 1) columns = size.ws_col;
-  const std::string text = shown_.substr(0, columns - 1);  // a full line would wrap
+  std::string text = shown_.substr(0, columns - 1);  // a full line would wrap
   if (!color_) return text;
   std::string out;
   for (const char c : text) {  // separators step back
@@ -91,12 +92,7 @@ std::string Console::drawn() const {
 }
 
 void Console::put(std::string_view bytes) const {
-  while (!bytes.empty()) {
-    const ssize_t done = ::write(file_, bytes.data(), bytes.size());
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return;  // a closed terminal is no reason to stop
-    bytes.remove_prefix(static_cast<std::size_t>(done));
-  }
+  (void)write_all(file_, bytes);  // a closed terminal is no reason to stop
 }
 
 }  // namespace shoal

@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
-#include "train/metrics/file_replacement.h"
 
 namespace shoal {
 namespace {
@@ -50,13 +50,13 @@ std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step) {
   if (broken > 1) spdlog::warn("{}: {} broken lines dropped", path, broken);
   if (dropped + broken == 0 && whole) return 0;
 
-  FileReplacement kept(path);
+  AtomicFile kept(path);
   in.clear();
   in.seekg(0);
   while (std::getline(in, line)) {
     if (fate_of(line, last_step) != Fate::kKeep) continue;
     line += '\n';
-    kept.append(line);
+    kept.write(line);
   }
   if (in.bad()) reject(Failure::kDisk, path, ": cannot be read");
   kept.commit();

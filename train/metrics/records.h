@@ -37,10 +37,10 @@ struct StepRecord {
 
 struct EvalRecord {
   std::int64_t step = 0;
-  double loss = 0;                     // mean cross-entropy of the next token, nats
-  double bits_per_byte = 0;            // null of a task
+  double loss = 0;                     // mean cross-entropy per counted token, nats
+  double bits_per_byte = 0;            // summed cross-entropy / ln 2 / bytes; null of a task
   std::int64_t tokens = 0, bytes = 0;  // counted tokens; bytes of text behind them
-  // Share of a task's answer tokens that are predicted right; both absent where nothing is asked.
+  // Share of a task's answer tokens that are the likeliest one; both absent where nothing is asked.
   double answer_accuracy = 0;
   std::int64_t answers = 0;
   double eval_seconds = 0;

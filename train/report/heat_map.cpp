@@ -90,6 +90,7 @@ std::string heat_map_svg(std::span<const LoadColumn> columns, const std::string&
 
   // One path per level; equal neighbours of a row are one rectangle. Even cells are the ground.
   std::array<std::string, 2 * kLevels + 1> paths;
+  const auto path_of = [&](int level) -> std::string& { return paths.begin()[level + kLevels]; };
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t begin = experts * row / rows, end = experts * (row + 1) / rows;
     const auto level = [&](std::size_t c) {
@@ -99,9 +100,9 @@ std::string heat_map_svg(std::span<const LoadColumn> columns, const std::string&
       std::size_t after = c + 1;
       while (after < columns.size() && level(after) == level(c)) ++after;
       if (level(c) != 0) {
-        paths[static_cast<std::size_t>(level(c) + kLevels)] += fmt::format(
-            "M{:.1f} {:.1f}h{:.1f}v{:.1f}H{:.1f}z", x_of(c),
-            frame.top + height * static_cast<double>(row), x_of(after) - x_of(c), height, x_of(c));
+        path_of(level(c)) += fmt::format("M{:.1f} {:.1f}h{:.1f}v{:.1f}H{:.1f}z", x_of(c),
+                                         frame.top + height * static_cast<double>(row),
+                                         x_of(after) - x_of(c), height, x_of(c));
       }
       c = after;
     }
@@ -113,7 +114,7 @@ std::string heat_map_svg(std::span<const LoadColumn> columns, const std::string&
       frame.width, frame.height, html_text(label), frame.left, frame.top, frame.right - frame.left,
       frame.bottom - frame.top);
   for (int l = -kLevels; l <= kLevels; ++l) {
-    const std::string& path = paths[static_cast<std::size_t>(l + kLevels)];
+    const std::string& path = path_of(l);
     if (!path.empty()) out += fmt::format("<path class=\"{}\" d=\"{}\"/>", class_of(l), path);
   }
   for (const std::size_t row : {std::size_t{0}, rows - 1}) {

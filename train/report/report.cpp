@@ -10,8 +10,8 @@
 #include <numeric>
 #include <sstream>
 
+#include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
-#include "train/metrics/file_replacement.h"
 #include "train/metrics/quantity.h"
 #include "train/report/heat_map.h"
 #include "train/report/html.h"
@@ -290,12 +290,6 @@ std::string read_text(const fs::path& path) {
   return text.str();
 }
 
-void replace(const fs::path& path, const std::string& text) {
-  FileReplacement file(path.string());
-  file.append(text);
-  file.commit();
-}
-
 }  // namespace
 
 std::string render_report(const ReportInput& input) {
@@ -337,8 +331,8 @@ std::string write_report(const std::string& run_dir) {
   }
   input.history = read_history((folder / "metrics.jsonl").string());
   input.config = read_text(folder / "config.yaml");
-  replace(folder / "curve.svg", render_curve(input));
-  replace(folder / "report.html", render_report(input));
+  replace_file(folder / "curve.svg", render_curve(input));
+  replace_file(folder / "report.html", render_report(input));
   return (folder / "report.html").string();
 }
 

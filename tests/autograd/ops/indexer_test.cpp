@@ -274,12 +274,32 @@ TEST(ChooseEntries, EqualsSortingAllScores) {
 
 // Scores pass by in tiles of columns: rows that see many tiles, begin inside one, end inside one.
 TEST(ChooseEntries, ManyEntries) {
-  const Integers begin{0, 0, 0, 0, 0, 1500, 1500, 2100, 2100},
+  Integers begin{0, 0, 0, 0, 0, 1500, 1500, 2100, 2100},
       count{0, 1023, 1024, 1025, 1500, 0, 600, 1, 2300};
-  for (const std::int64_t k : {1, 5, 64, 1024, 1400, 5000}) {
-    Choice c(2, 2, begin, count, 5);
-    EXPECT_EQ(c.chosen(k), c.reference(k)) << k;
+  for (const std::size_t rows_before : {0, 40}) {  // one block of rows, several
+    begin.insert(begin.begin(), rows_before, 0);
+    count.insert(count.begin(), rows_before, 0);
+    for (const std::int64_t k : {1, 5, 64, 1024, 1400, 5000}) {
+      Choice c(2, 2, begin, count, 5);
+      EXPECT_EQ(c.chosen(k), c.reference(k)) << k;
+    }
   }
+}
+
+// Tokens that are decoded after a long context.
+TEST(ChooseEntries, ManyEntriesOfFewRows) {
+  const int before = thread_count();
+  for (const std::int64_t k : {1, 64}) {
+    Choice one(4, 8, {10}, {70000}, 9), few(4, 8, {0, 0, 5}, {33000, 40000, 41000}, 10);
+    for (Choice* c : {&one, &few}) {
+      const Integers want = c->reference(k);
+      for (const int threads : {1, 2, 3}) {
+        set_thread_count(threads);
+        EXPECT_EQ(c->chosen(k), want) << k << ' ' << threads;
+      }
+    }
+  }
+  set_thread_count(before);
 }
 
 TEST(ChooseEntries, EqualScoresGiveTheLowest) {

@@ -1,0 +1,30 @@
+#pragma once
+#include <string>
+
+#include "train/checkpoint/posix_io.h"
+#include "train/checkpoint/run_lock.h"
+#include "train/checkpoint/store.h"
+
+namespace shoal {
+
+// RUN or RUN/checkpoints/step-N as the commands take it: the run's folder.
+std::string run_folder_of(const std::string& path);
+// Does this folder hold a run already?
+bool holds_run(const std::string& folder);
+// config.yaml, under a line that names the program. As a whole: a kill at any instant leaves the
+// old one or the new one.
+void write_run_config(const std::string& folder, const std::string& yaml);
+
+// A run's folder while this process trains in it: made where there is none, locked, its log open,
+// what a killed process left in its checkpoints gone. Error(kUsage): another process has it.
+class RunFolder {
+ public:
+  RunFolder(Io& io, const std::string& path);
+  CheckpointStore& store() { return store_; }
+
+ private:
+  RunLock lock_;
+  CheckpointStore store_;
+};
+
+}  // namespace shoal
