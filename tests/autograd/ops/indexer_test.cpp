@@ -290,7 +290,7 @@ TEST(ChooseEntries, ManyEntries) {
 TEST(ChooseEntries, ManyEntriesOfFewRows) {
   const int before = thread_count();
   for (const std::int64_t k : {1, 64}) {
-    Choice one(4, 8, {10}, {70000}, 9), few(4, 8, {0, 0, 5}, {33000, 40000, 41000}, 10);
+    Choice one(4, 16, {10}, {70000}, 9), few(4, 16, {0, 0, 5}, {33000, 40000, 41000}, 10);
     for (Choice* c : {&one, &few}) {
       const Integers want = c->reference(k);
       for (const int threads : {1, 2, 3}) {
