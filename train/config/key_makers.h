@@ -182,12 +182,9 @@ Key path_or(const std::string& path, const std::string& word, At at, std::string
 }
 
 template <class At>
-Key choice(const std::string& path, At at, std::string help) {
+Key choice(const std::string& path, At at, const std::string& help) {
   using Enum = std::decay_t<decltype(at(std::declval<RunConfig&>()))>;
-  Key key{.path = path,
-          .form = Form::kChoice,
-          .choices = names_that_work<Enum>(),
-          .help = std::move(help)};
+  Key key{.path = path, .form = Form::kChoice, .choices = names_that_work<Enum>(), .help = help};
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_enum<Enum>(node, path, problems)) at(c) = *value;
   };
@@ -196,13 +193,10 @@ Key choice(const std::string& path, At at, std::string help) {
 }
 
 template <class At>
-Key choices(const std::string& path, At at, std::string help) {
+Key choices(const std::string& path, At at, const std::string& help) {
   using List = std::decay_t<decltype(at(std::declval<RunConfig&>()))>;
   using Enum = typename List::value_type;
-  Key key{.path = path,
-          .form = Form::kChoices,
-          .choices = names_that_work<Enum>(),
-          .help = std::move(help)};
+  Key key{.path = path, .form = Form::kChoices, .choices = names_that_work<Enum>(), .help = help};
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (node.kind != Node::Kind::kList) {
       problems.add(node.place, path, "has ", describe(node), "; give a list, one per layer");
