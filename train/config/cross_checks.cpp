@@ -93,10 +93,6 @@ void check_task(const RunConfig& c, const char* key, const TaskConfig& task, std
   }
   check.require(c.data.tokenizer == "bytes", {"data.tokenizer", key}, "task ", name_of(task.kind),
                 " is made of bytes; use bytes");
-  check.require(!task.loss_on_answer || c.model.num_nextn_predict_layers == 0,
-                {"model.num_nextn_predict_layers", key},
-                "predicting the token after next has to read the next one, which loss_on: answer "
-                "hides; use 0");
 }
 
 void check_tasks(const RunConfig& c, const Stage& stage, CrossChecker& check) {
