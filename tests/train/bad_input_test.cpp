@@ -1,6 +1,7 @@
 // Bad input gets one clear error and the right exit code, and leaves nothing behind.
 #include <gmock/gmock.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -110,6 +111,17 @@ TEST(BadInput, KeysAndTheirCombinations) {
        {"no text", with({"data.train=[]"}), 2, {"data.train"}},
        {"tokenizer", with({"data.tokenizer=words"}), 2, {"data.tokenizer", "bytes"}},
        {"anchor", with({"run.name=*a"}), 2, {"run.name"}}});
+}
+
+TEST(BadInput, TheEnvironment) {
+  const MicroRun micro;
+  const std::string trace = micro / "none/trace.json";
+  ::setenv("SHOAL_TRACE", trace.c_str(), 1);
+  expect_refused(micro, {{"trace", micro.train_arguments("run"), 2, {"SHOAL_TRACE: " + trace}}});
+  ::unsetenv("SHOAL_TRACE");
+  const Ended ended = run_program({"config", "show", micro.config()}, {.threads = 100000});
+  EXPECT_EQ(ended.code, 2) << ended.signal;
+  EXPECT_THAT(ended.last_line(), HasSubstr("OMP_NUM_THREADS: 100000 threads"));
 }
 
 TEST(BadInput, YamlFiles) {

@@ -13,6 +13,7 @@
 #include "autograd/base/check.h"
 #include "autograd/base/memory.h"
 #include "autograd/base/parallel.h"
+#include "autograd/base/trace.h"
 #include "train/cli/commands.h"
 #include "train/config/suggest.h"
 #include "train/metrics/console.h"
@@ -277,7 +278,10 @@ int parse_and_run(int argc, char** argv) {
   app.add_flag("-v,--verbose", verbosity, "say more");
   app.add_flag("-q,--quiet", quiet, "warnings only; -qq: errors only");
   app.fallthrough();
-  app.parse_complete_callback([&] { set_up_log(std::clamp(verbosity - quiet, -2, 1)); });
+  app.parse_complete_callback([&] {
+    set_up_log(std::clamp(verbosity - quiet, -2, 1));
+    check_trace();
+  });
   Options options;
   int code = 0;
   declare(app, options, code);
@@ -310,10 +314,10 @@ int run_cli(int argc, char** argv) {
   open_standard_streams();
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write like any other
   keep_heap_pages();
-  set_threads_from_environment();
   int code = static_cast<int>(Failure::kInternal);
   std::string why;
   try {
+    set_threads_from_environment();
     code = parse_and_run(argc, argv);
     if (std::cout.flush()) return code;
     code = static_cast<int>(Failure::kDisk);
