@@ -202,7 +202,7 @@ void declare(CLI::App& app, Options& o, int& code) {
                             "shoal bench step "
                             "configs/replicas/base.yaml optim.matrices=adamw --json");
   bench->require_subcommand(1);
-  c = command(*bench, "step", "time training steps on random tokens",
+  c = command(*bench, "step", "time training steps on random tokens; of stages by step, the first",
               "shoal bench step configs/replicas/base.yaml optim.matrices=adamw --json");
   c->add_option("config", o.bench.config, "a YAML file")->required()->type_name("CONFIG.yaml");
   add_overrides(c, o.bench.overrides);
