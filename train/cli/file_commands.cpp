@@ -53,9 +53,17 @@ void print_tensor(const std::string& name, const std::string& type,
             << std::setw(18) << shape_of(shape) << rest << '\n';
 }
 
+// All of them, also those behind a damaged one; then the error.
 void inspect_checkpoints(PosixIo& io, const std::string& path, bool json) {
   Json list = Json::array();
+  std::string damage;
   for (const CheckpointTable& table : inspect_checkpoint(io, path)) {
+    if (!table.damage.empty()) {
+      damage += (damage.empty() ? "" : "; ") + table.damage;
+      if (!json) std::cout << printable(table.path) << ": damaged\n";
+      list.push_back({{"path", table.path}, {"problem", table.damage}});
+      continue;
+    }
     Json tensors = Json::array();
     if (!json) {
       std::cout << printable(table.path) << ": step " << table.manifest.step << ", "
@@ -80,6 +88,7 @@ void inspect_checkpoints(PosixIo& io, const std::string& path, bool json) {
                     {"tensors", tensors}});
   }
   if (json) std::cout << line_of(Json{{"checkpoints", list}}) << '\n';
+  if (!damage.empty()) reject(Failure::kData, damage);
 }
 
 void inspect_tokens(const std::string& path, bool json) {
