@@ -6,6 +6,7 @@
 #include <iomanip>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "autograd/base/check.h"
 #include "data/prepare.h"
@@ -13,6 +14,7 @@
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/verify.h"
 #include "train/cli/commands.h"
+#include "train/interop/import_model.h"
 #include "train/interop/model_weights.h"
 #include "train/metrics/printable.h"
 #include "train/metrics/records.h"
@@ -136,9 +138,14 @@ std::vector<std::string> verify_weights(const std::string& path) {
   std::sort(problems.begin(), problems.end());
   if (!problems.empty()) return problems;
   try {
-    (void)ModelWeights::open(path);
+    if (fs::exists(path + "/config.json")) {
+      check_model_folder(path);
+    } else {
+      (void)ModelWeights::open(path);  // weights alone
+    }
   } catch (const Error& error) {
-    problems.emplace_back(error.what());
+    std::istringstream lines(error.what());
+    for (std::string line; std::getline(lines, line);) problems.push_back(line);
   }
   return problems;
 }
