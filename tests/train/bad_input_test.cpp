@@ -4,8 +4,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "tests/train/micro_run.h"
+#include "train/metrics/records.h"
 
 namespace shoal {
 namespace {
@@ -109,6 +111,11 @@ TEST(BadInput, KeysAndTheirCombinations) {
        {"vocabulary", with({"model.vocab_size=100"}), 2, {"model.vocab_size", "258"}},
        {"no end", with({"train.steps=0"}), 2, {"train.steps", "train.minutes"}},
        {"no text", with({"data.train=[]"}), 2, {"data.train"}},
+       {"prompt",
+        with({"train.sample_prompts=[a, " + std::string(64, 'b') + "]"}),
+        2,
+        {"train.sample_prompts", "65 tokens", "max_position_embeddings 64"}},
+       {"checkpoint of a new run", with({"checkpoint.step=5"}), 2, {"checkpoint.step", "use 0"}},
        {"tokenizer", with({"data.tokenizer=words"}), 2, {"data.tokenizer", "bytes"}},
        {"anchor", with({"run.name=*a"}), 2, {"run.name"}}});
 }
@@ -257,6 +264,15 @@ TEST(BadInput, FoldersThatCannotBeWritten) {
                           {"a.tokens"}}});
 }
 
+TEST(BadInput, ARunStaysInItsFolder) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", {"train.steps=2"});
+  const Ended ended = run_program({"resume", micro / "run", "run.dir=" + (micro / "other")});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.last_line(), HasSubstr("run.dir: a run goes on in its own folder"));
+  EXPECT_FALSE(fs::exists(micro / "other"));
+}
+
 // ---- Checkpoints -------------------------------------------------------------------------------
 
 std::string state_file(const std::string& run, std::int64_t step) {
@@ -302,6 +318,38 @@ TEST(BadCheckpoint, WithoutAWholeOneNothingIsDone) {
   }
   EXPECT_EQ(everything_in(micro.folder().path()), before);
   EXPECT_EQ(bytes_of_file(micro / "run/metrics.jsonl"), metrics);
+}
+
+TEST(BadCheckpoint, InspectShowsTheOthers) {
+  const MicroRun micro;
+  micro.train_to_the_end("run");
+  flip_byte(state_file(micro / "run", 20), 5000);
+  const Ended text = run_program({"inspect", micro / "run"});
+  EXPECT_EQ(text.code, 3);
+  for (const char* said : {"step-00000024: step 24", "20: damaged", "step-00000015: step 15"}) {
+    EXPECT_THAT(text.out, HasSubstr(said));
+  }
+  EXPECT_THAT(text.last_line(), HasSubstr("step-00000020/state.h5"));
+  const Ended json = run_program({"inspect", micro / "run", "--json"});
+  EXPECT_EQ(json.code, 3);
+  const Json list = Json::parse(json.out).at("checkpoints");
+  ASSERT_EQ(list.size(), 3U);
+  EXPECT_THAT(list.at(1).at("problem").get<std::string>(), HasSubstr("state.h5"));
+  EXPECT_EQ(list.at(2).at("step"), 15);
+}
+
+TEST(BadCheckpoint, EvalTakesTheStepThatIsAskedFor) {
+  const MicroRun micro;
+  micro.train_to_the_end("run");
+  EXPECT_THAT(run_program({"eval", micro / "run", "checkpoint.step=15"}).out,
+              testing::StartsWith("step 15: "));
+  const Ended missing = run_program({"eval", micro / "run", "checkpoint.step=7"});
+  EXPECT_EQ(missing.code, 3);
+  EXPECT_THAT(missing.last_line(), HasSubstr("no checkpoint of step 7"));
+  const Ended other =
+      run_program({"eval", micro / "run/checkpoints/step-00000020", "checkpoint.step=15"});
+  EXPECT_EQ(other.code, 2);
+  EXPECT_THAT(other.last_line(), HasSubstr("is of step 20, not 15"));
 }
 
 TEST(BadCheckpoint, OfAnotherModelIsRefused) {
