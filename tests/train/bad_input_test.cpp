@@ -402,6 +402,20 @@ TEST(BadDisk, AFullOneCostsCheckpointsAndExits5AtTheEnd) {
   expect_equal_runs(micro / "run", micro / "undisturbed");
 }
 
+// Where not even its beginning can be written there is no run.
+TEST(BadDisk, AFullOneAtTheBeginningLeavesNoFolder) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", {"train.steps=2"});
+  const auto before = everything_in(micro.folder().path());
+  const Ended ended = micro.train("new", {}, {.file_bytes = 1000});
+  EXPECT_EQ(ended.code, 5) << ended.signal << ended.err;
+  EXPECT_THAT(ended.last_line(), HasSubstr("config.yaml"));
+  const Ended forked =
+      run_program({"resume", micro / "run", "--fork", micro / "fork"}, {.file_bytes = 300000});
+  EXPECT_EQ(forked.code, 5) << forked.signal << forked.err;
+  EXPECT_EQ(everything_in(micro.folder().path()), before);
+}
+
 // Without steps the clock ends a run, and its end has to be saved all the same.
 TEST(BadDisk, AFullOneAtTheEndOfTheMinutesExits5) {
   const MicroRun micro;
