@@ -26,6 +26,12 @@ struct Batch {
   bool is_answer(std::int64_t n) const {
     return !roles.empty() && roles[static_cast<std::size_t>(n)] == RowRole::kAnswer;
   }
+  // The token after row n, also where the loss does not count it; -1: there is none.
+  std::int32_t next_token(std::int64_t n) const {
+    const auto i = static_cast<std::size_t>(n);
+    if (targets[i] >= 0 || is_padding(n)) return targets[i];
+    return n + 1 < rows() && first[i + 1] == first[i] ? tokens[i + 1] : -1;
+  }
   // What MTP predicts at row n: the target of the next row of the same piece, or -1.
   std::int32_t second_target(std::int64_t n) const {
     const auto i = static_cast<std::size_t>(n);

@@ -59,7 +59,7 @@ BatchTensors upload(Tape& tape, const Batch& batch, const ModelConfig& config) {
   b.first = make([&](std::int64_t n) { return at(batch.first, n); });
   b.position = make([&](std::int64_t n) { return n - at(batch.first, n); });
   b.valid = make([&](std::int64_t n) { return batch.is_padding(n) ? 0 : 1; });
-  b.next = make([&](std::int64_t n) { return std::max(0, at(batch.targets, n)); });
+  b.next = make([&](std::int64_t n) { return std::max(0, batch.next_token(n)); });
   b.second = make([&](std::int64_t n) { return batch.second_target(n); });
   if (has(config, AttentionKind::kCompressedSparse)) {
     b.sparse = lay_out(tape, batch, config.compress_rate_csa);

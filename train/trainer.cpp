@@ -153,8 +153,27 @@ void Trainer::create_run() {
   build();
   load_initial_weights();
   config_.checkpoint.step = 0;
-  open_folder();
-  write_config();
+  begin_folder([&] { write_config(); });
+}
+
+// Opens the folder and lets `write` make a run of it. If that fails nothing stays behind.
+void Trainer::begin_folder(const std::function<void()>& write) {
+  const fs::path folder = config_.run.dir;
+  std::error_code ignored;
+  const bool was_there = fs::exists(folder, ignored);
+  try {
+    open_folder();
+    write();
+  } catch (const Error& error) {
+    if (!was_there && error.why() == Failure::kDisk) {  // else it may be another process's
+      close_log_file();
+      for (const char* name : {"log.txt", "checkpoints", "lock", ""}) {
+        fs::remove(folder / name, ignored);  // a folder only if it is empty
+      }
+      folder_.reset();
+    }
+    throw;
+  }
 }
 
 void Trainer::resume_run() {
@@ -214,12 +233,13 @@ void Trainer::fork_run(const std::string& from) {
   position_.step = view.step;
   position_.tokens = view.tokens;
   config_.checkpoint.step = 0;
-  open_folder();
-  // Before the configuration makes it a run: a fork without its beginning would start at step 0.
-  view.config = to_yaml(config_);
-  folder_->store().save(view, manifest_info(), config_.checkpoint.keep);
-  saved_step_ = position_.step;
-  write_config();
+  begin_folder([&] {
+    // Before the configuration makes it a run: a fork without its beginning would start at step 0.
+    view.config = to_yaml(config_);
+    folder_->store().save(view, manifest_info(), config_.checkpoint.keep);
+    saved_step_ = position_.step;
+    write_config();
+  });
   spdlog::info("forked at step {} from {}", position_.step, printable(from));
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,6 +54,7 @@ class Trainer {
   void build();  // takes memory for training
   void load_initial_weights();
   void open_folder();
+  void begin_folder(const std::function<void()>& write);
   void write_config() const;
   void enter_stage(std::size_t index);
   const Stage& stage() const { return stages_[stage_]; }

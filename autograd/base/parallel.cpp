@@ -8,8 +8,12 @@
 #include <cstdlib>
 #include <memory>
 
+#include "autograd/base/check.h"
+
 namespace shoal {
 namespace {
+
+constexpr int kMostThreads = 1024;
 
 thread_local int off_depth = 0;
 
@@ -38,6 +42,11 @@ void set_thread_count(int threads) { omp_set_num_threads(threads); }
 void set_threads_from_environment() {
   omp_set_dynamic(0);
   if (std::getenv("OMP_NUM_THREADS") == nullptr) omp_set_num_threads(allowed_cores());
+  // The OpenMP runtime keeps their table on the stack, and crashes where it does not fit.
+  if (thread_count() > kMostThreads) {
+    reject(Failure::kUsage, "OMP_NUM_THREADS: ", thread_count(),
+           " threads are too many; use at most ", kMostThreads);
+  }
 }
 
 ParallelOff::ParallelOff() { ++off_depth; }

@@ -1,10 +1,15 @@
 #include "autograd/base/trace.h"
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "autograd/base/check.h"
 
 namespace shoal {
 namespace {
@@ -24,10 +29,14 @@ struct Sink {
     events.reserve(1 << 16);
   }
   ~Sink() { write(); }
+  // At exit nobody can be told by an exception.
+  void warn() const {
+    std::fprintf(stderr, "warning: SHOAL_TRACE: %s: cannot be written\n", path.c_str());
+  }
   void write() const {
     if (path.empty()) return;
     std::FILE* out = std::fopen(path.c_str(), "w");
-    if (out == nullptr) return;
+    if (out == nullptr) return warn();
     std::fputs("{\"traceEvents\":[\n", out);
     for (std::size_t i = 0; i < events.size(); ++i) {
       const Event& e = events[i];
@@ -39,7 +48,8 @@ struct Sink {
                    e.end_us - e.begin_us);
     }
     std::fputs("\n]}\n", out);
-    std::fclose(out);
+    const bool failed = std::ferror(out) != 0;
+    if (std::fclose(out) != 0 || failed) warn();
   }
 };
 
@@ -62,6 +72,17 @@ bool trace_is_on() {
 }
 
 void write_trace() { sink().write(); }
+
+void check_trace() {
+  if (!trace_is_on()) return;
+  std::FILE* out = std::fopen(sink().path.c_str(), "a");
+  if (out == nullptr) {
+    const int reason = errno;
+    const std::string path = std::exchange(sink().path, "");  // nothing is to be written at exit
+    reject(Failure::kUsage, "SHOAL_TRACE: ", path, ": cannot be written: ", std::strerror(reason));
+  }
+  std::fclose(out);
+}
 
 TraceSpan::TraceSpan(std::string_view name, std::string_view category)
     : name_(name), category_(category) {

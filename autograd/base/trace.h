@@ -8,6 +8,8 @@ namespace shoal {
 bool trace_is_on();
 // Writes what was recorded so far; also called at exit.
 void write_trace();
+// Error(kUsage): SHOAL_TRACE names a file that cannot be written. Better known before than after.
+void check_trace();
 
 class TraceSpan {
  public:

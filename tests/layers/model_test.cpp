@@ -169,5 +169,25 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
   }
 }
 
+// Where the loss counts some targets only, MTP still reads all tokens: the parts add up.
+TEST(Model, MtpReadsTokensThatTheLossDoesNotCount) {
+  Tape tape({std::size_t{1} << 30, std::size_t{1} << 30});
+  const auto model = random_model(tiny_config(), 5);
+  std::vector<float> grads(static_cast<std::size_t>(model->store().flat_size()));
+  model->store().bind_grads(grads.data());
+  const Batch all = pack(12, {{random_document(5, 23, 1), random_document(7, 23, 2)}});
+  const auto mtp_of = [&](const Batch& batch) {
+    const Loss loss = model->loss(tape, batch, kWeights, {false, IndexerStage::kSparse}, nullptr);
+    const float value = *loss.mtp.as<float>();
+    tape.end_microbatch();
+    return value;
+  };
+  Batch answers = all, context = all;
+  answers.roles = context.roles = std::vector<RowRole>(12, RowRole::kContext);
+  for (std::size_t n = 0; n < 12; ++n) (n % 3 == 0 ? context : answers).targets[n] = -1;
+  const float whole = mtp_of(all);
+  EXPECT_NEAR(mtp_of(answers) + mtp_of(context), whole, 1e-5F * whole);
+}
+
 }  // namespace
 }  // namespace shoal::testing

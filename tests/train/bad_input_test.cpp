@@ -1,10 +1,13 @@
 // Bad input gets one clear error and the right exit code, and leaves nothing behind.
 #include <gmock/gmock.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "tests/train/micro_run.h"
+#include "train/metrics/records.h"
 
 namespace shoal {
 namespace {
@@ -61,6 +64,20 @@ TEST(BadInput, CommandsAndFlags) {
        {"value missing", {"generate", "run", "--prompt"}, 2, {"--prompt"}},
        {"no number", {"generate", "run", "--prompt", "a", "--tokens", "x"}, 2, {"--tokens", "x"}},
        {"out of range", {"generate", "run", "--prompt=a", "--top-p", "2"}, 2, {"--top-p", "2"}},
+       {"no number at all", {"generate", "run", "--prompt=a", "--top-p=nan"}, 2, {"'nan'", "0"}},
+       {"not a temperature", {"generate", "run", "--prompt=a", "--temperature=nan"}, 2, {"'nan'"}},
+       {"seed below 0", {"generate", "run", "--prompt=a", "--seed=-3"}, 2, {"--seed", "'-3'"}},
+       {"seed beyond 2^64",
+        {"prepare", micro / "a.tokens", micro / "corpus.txt", "--seed=18446744073709551616"},
+        2,
+        {"--seed", "whole number"}},
+       {"nothing to stop at",
+        {"generate", "run", "--prompt=a", "--stop", ""},
+        2,
+        {"--stop", "empty"}},
+       {"no shards", {"export", "run", micro / "x", "--shard-size=0"}, 2, {"--shard-size", "'0'"}},
+       {"shards below 0", {"export", "run", micro / "x", "--shard-size=-5"}, 2, {"'-5'", "500MB"}},
+       {"two formats", {"config", "schema", "--json", "--markdown"}, 2, {"--markdown", "--json"}},
        {"no configuration", {"train"}, 2, {"config"}},
        {"word without =", micro.train_arguments("run", {"fast"}), 2, {"'fast'", "key=value"}},
        {"missing file", {"train", micro / "none.yaml"}, 2, {"none.yaml", "cannot be read"}},
@@ -108,8 +125,24 @@ TEST(BadInput, KeysAndTheirCombinations) {
        {"vocabulary", with({"model.vocab_size=100"}), 2, {"model.vocab_size", "258"}},
        {"no end", with({"train.steps=0"}), 2, {"train.steps", "train.minutes"}},
        {"no text", with({"data.train=[]"}), 2, {"data.train"}},
+       {"prompt",
+        with({"train.sample_prompts=[a, " + std::string(64, 'b') + "]"}),
+        2,
+        {"train.sample_prompts", "65 tokens", "max_position_embeddings 64"}},
+       {"checkpoint of a new run", with({"checkpoint.step=5"}), 2, {"checkpoint.step", "use 0"}},
        {"tokenizer", with({"data.tokenizer=words"}), 2, {"data.tokenizer", "bytes"}},
        {"anchor", with({"run.name=*a"}), 2, {"run.name"}}});
+}
+
+TEST(BadInput, TheEnvironment) {
+  const MicroRun micro;
+  const std::string trace = micro / "none/trace.json";
+  ::setenv("SHOAL_TRACE", trace.c_str(), 1);
+  expect_refused(micro, {{"trace", micro.train_arguments("run"), 2, {"SHOAL_TRACE: " + trace}}});
+  ::unsetenv("SHOAL_TRACE");
+  const Ended ended = run_program({"config", "show", micro.config()}, {.threads = 100000});
+  EXPECT_EQ(ended.code, 2) << ended.signal;
+  EXPECT_THAT(ended.last_line(), HasSubstr("OMP_NUM_THREADS: 100000 threads"));
 }
 
 TEST(BadInput, YamlFiles) {
@@ -245,6 +278,15 @@ TEST(BadInput, FoldersThatCannotBeWritten) {
                           {"a.tokens"}}});
 }
 
+TEST(BadInput, ARunStaysInItsFolder) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", {"train.steps=2"});
+  const Ended ended = run_program({"resume", micro / "run", "run.dir=" + (micro / "other")});
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_THAT(ended.last_line(), HasSubstr("run.dir: a run goes on in its own folder"));
+  EXPECT_FALSE(fs::exists(micro / "other"));
+}
+
 // ---- Checkpoints -------------------------------------------------------------------------------
 
 std::string state_file(const std::string& run, std::int64_t step) {
@@ -292,6 +334,38 @@ TEST(BadCheckpoint, WithoutAWholeOneNothingIsDone) {
   EXPECT_EQ(bytes_of_file(micro / "run/metrics.jsonl"), metrics);
 }
 
+TEST(BadCheckpoint, InspectShowsTheOthers) {
+  const MicroRun micro;
+  micro.train_to_the_end("run");
+  flip_byte(state_file(micro / "run", 20), 5000);
+  const Ended text = run_program({"inspect", micro / "run"});
+  EXPECT_EQ(text.code, 3);
+  for (const char* said : {"step-00000024: step 24", "20: damaged", "step-00000015: step 15"}) {
+    EXPECT_THAT(text.out, HasSubstr(said));
+  }
+  EXPECT_THAT(text.last_line(), HasSubstr("step-00000020/state.h5"));
+  const Ended json = run_program({"inspect", micro / "run", "--json"});
+  EXPECT_EQ(json.code, 3);
+  const Json list = Json::parse(json.out).at("checkpoints");
+  ASSERT_EQ(list.size(), 3U);
+  EXPECT_THAT(list.at(1).at("problem").get<std::string>(), HasSubstr("state.h5"));
+  EXPECT_EQ(list.at(2).at("step"), 15);
+}
+
+TEST(BadCheckpoint, EvalTakesTheStepThatIsAskedFor) {
+  const MicroRun micro;
+  micro.train_to_the_end("run");
+  EXPECT_THAT(run_program({"eval", micro / "run", "checkpoint.step=15"}).out,
+              testing::StartsWith("step 15: "));
+  const Ended missing = run_program({"eval", micro / "run", "checkpoint.step=7"});
+  EXPECT_EQ(missing.code, 3);
+  EXPECT_THAT(missing.last_line(), HasSubstr("no checkpoint of step 7"));
+  const Ended other =
+      run_program({"eval", micro / "run/checkpoints/step-00000020", "checkpoint.step=15"});
+  EXPECT_EQ(other.code, 2);
+  EXPECT_THAT(other.last_line(), HasSubstr("is of step 20, not 15"));
+}
+
 TEST(BadCheckpoint, OfAnotherModelIsRefused) {
   const MicroRun micro;
   micro.train_to_the_end("run");
@@ -326,6 +400,20 @@ TEST(BadDisk, AFullOneCostsCheckpointsAndExits5AtTheEnd) {
   const Ended resumed = run_program({"resume", micro / "run"});
   EXPECT_EQ(resumed.code, 0) << resumed.err;
   expect_equal_runs(micro / "run", micro / "undisturbed");
+}
+
+// Where not even its beginning can be written there is no run.
+TEST(BadDisk, AFullOneAtTheBeginningLeavesNoFolder) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", {"train.steps=2"});
+  const auto before = everything_in(micro.folder().path());
+  const Ended ended = micro.train("new", {}, {.file_bytes = 1000});
+  EXPECT_EQ(ended.code, 5) << ended.signal << ended.err;
+  EXPECT_THAT(ended.last_line(), HasSubstr("config.yaml"));
+  const Ended forked =
+      run_program({"resume", micro / "run", "--fork", micro / "fork"}, {.file_bytes = 300000});
+  EXPECT_EQ(forked.code, 5) << forked.signal << forked.err;
+  EXPECT_EQ(everything_in(micro.folder().path()), before);
 }
 
 // Without steps the clock ends a run, and its end has to be saved all the same.

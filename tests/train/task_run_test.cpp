@@ -37,6 +37,15 @@ TEST(TaskRun, WritesAnswerAccuracyAndNoBitsPerByte) {
   EXPECT_THAT(report, testing::Not(HasSubstr("Bits per byte")));
 }
 
+// MTP reads the tokens whose prediction does not count, and is held to the answers alone.
+TEST(TaskRun, TrainsMtpOnAnswersAlone) {
+  const MicroRun micro;
+  micro.train_to_the_end("a", {kCopy, "model.num_nextn_predict_layers=1", "train.steps=4"});
+  for (const std::string& line : lines_of(micro / "a", "step")) {
+    EXPECT_GT(parse_line(line)->at("mtp").get<double>(), 0.0);
+  }
+}
+
 // A text run has no such field.
 TEST(TaskRun, IsNotWhatATextRunLooksLike) {
   const MicroRun micro;

@@ -38,6 +38,11 @@ std::vector<std::string> folders_or_error(Io& io, const std::string& path) {
   return folders;
 }
 
+// Of a run at `path`, since it was listed: its process keeps the newest ones alone.
+bool was_deleted(Io& io, const std::string& path, const std::string& folder) {
+  return folder != path && !io.list(folder);
+}
+
 template <class Number>
 void measure(const LoadedArray& array, CheckpointTable::Row& row) {
   double squares = 0;
@@ -98,7 +103,7 @@ std::vector<std::string> verify_checkpoint(Io& io, const std::string& path) {
       }
     } catch (const Error& error) {
       if (error.why() != Failure::kData && error.why() != Failure::kDisk) throw;
-      problems.emplace_back(error.what());
+      if (!was_deleted(io, path, folder)) problems.emplace_back(error.what());
     }
   }
   return problems;
@@ -107,12 +112,18 @@ std::vector<std::string> verify_checkpoint(Io& io, const std::string& path) {
 std::vector<CheckpointTable> inspect_checkpoint(Io& io, const std::string& path) {
   std::vector<CheckpointTable> tables;
   for (const std::string& folder : folders_or_error(io, path)) {
-    Checkpoint checkpoint = read_checkpoint(io, folder);
     CheckpointTable table;
     table.path = folder;
-    table.manifest = std::move(checkpoint.manifest);
-    table.config = std::move(checkpoint.state.config);
-    for (const LoadedArray& array : checkpoint.state.arrays) table.rows.push_back(row_of(array));
+    try {
+      Checkpoint checkpoint = read_checkpoint(io, folder);
+      table.manifest = std::move(checkpoint.manifest);
+      table.config = std::move(checkpoint.state.config);
+      for (const LoadedArray& array : checkpoint.state.arrays) table.rows.push_back(row_of(array));
+    } catch (const Error& error) {
+      if (error.why() != Failure::kData && error.why() != Failure::kDisk) throw;
+      if (was_deleted(io, path, folder)) continue;
+      table.damage = error.what();
+    }
     tables.push_back(std::move(table));
   }
   return tables;

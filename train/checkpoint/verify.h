@@ -15,7 +15,8 @@ bool is_checkpoint_path(Io& io, const std::string& path);
 
 // One sentence for everything that is wrong with a checkpoint, or with any checkpoint of a run;
 // empty if all is well. Checks what a load checks, and that no value of the model or the optimizer
-// is NaN or infinite. Error(kData) if `path` is neither or a run without a checkpoint.
+// is NaN or infinite. Error(kData) if `path` is neither or a run without a checkpoint. One that a
+// run at work deletes meanwhile, to make room for newer ones, is no problem.
 std::vector<std::string> verify_checkpoint(Io& io, const std::string& path);
 
 // What is in a checkpoint.
@@ -30,13 +31,14 @@ struct CheckpointTable {
     std::int64_t not_finite = 0;  // NaN and infinite values, which rms and most leave out
   };
   std::string path;
+  std::string damage;  // why it cannot be read; then there is nothing below
   Manifest manifest;
   std::string config;
   std::vector<Row> rows;  // ascending paths
 };
 
-// Of a checkpoint, or of every checkpoint of a run, newest first. Error as verify_checkpoint, and
-// Error(kData) if a checkpoint is damaged.
+// Of a checkpoint, or of every checkpoint of a run, newest first, damaged ones included. Error as
+// verify_checkpoint.
 std::vector<CheckpointTable> inspect_checkpoint(Io& io, const std::string& path);
 
 }  // namespace shoal

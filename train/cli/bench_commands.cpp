@@ -1,4 +1,6 @@
 // bench step, bench peak.
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -29,7 +31,13 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int bench_step_command(const BenchArguments& args) {
-  const RunConfig config = load_config(args.config, args.overrides, {.needs_data = false});
+  RunConfig config = load_config(args.config, args.overrides, {.needs_data = false});
+  const std::vector<Stage> stages = stages_of(config);
+  if (stages.size() > 1 || config.indexer.stages.size() > 1) {
+    spdlog::warn("of stages by step (train.stages, indexer.stage) the first is timed");
+  }
+  config = config_at(config, stages.front());
+  const IndexerStage indexer_stage = config.indexer.at(0);
   require_openmp_blas();
   const std::int64_t T = config.data.sequence_length, B = config.train.micro_batch;
   const std::int64_t micro_batches = config.train.batch_tokens / T / B;
@@ -54,8 +62,7 @@ int bench_step_command(const BenchArguments& args) {
     const long faults_before = page_faults();
     const auto begin = std::chrono::steady_clock::now();
     const StepOutcome out = runner.step(
-        batches,
-        {config.loss.mtp, config.loss.balance, config.loss.index_kl, config.indexer.at(step)}, step,
+        batches, {config.loss.mtp, config.loss.balance, config.loss.index_kl, indexer_stage}, step,
         config.optim.lr * 1e-3);
     const double time =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -70,7 +77,7 @@ int bench_step_command(const BenchArguments& args) {
     balance.push_back(out.balance);
     index_kl.push_back(out.index_kl);
     step_work = 0.0;
-    const IndexerMode indexer{config.indexer.at(step), config.loss.index_kl != 0.0};
+    const IndexerMode indexer{indexer_stage, config.loss.index_kl != 0.0};
     for (const Batch& batch : batches) step_work += step_flops(config.model, indexer, batch);
   }
   const double peak = std::max(peak_before, measure_matmul_peak_gflops());

@@ -3,9 +3,11 @@
 #include <chrono>
 #include <iomanip>
 #include <iostream>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
 #include "layers/decode/decode.h"
 #include "train/cli/commands.h"
@@ -69,9 +71,15 @@ int bench_decode_command(const BenchDecodeArguments& args) {
   model.max_position_embeddings = std::max(model.max_position_embeddings, most);
   ModelConfig full = model;
   std::fill(full.layer_types.begin(), full.layer_types.end(), AttentionKind::kFull);
-  Subject own(model, args.context, most);
-  std::optional<Subject> dense;
-  if (args.dense) dense.emplace(full, args.context, most);
+  std::optional<Subject> made, dense;
+  try {
+    made.emplace(model, args.context, most);
+    if (args.dense) dense.emplace(full, args.context, most);
+  } catch (const std::bad_alloc&) {
+    reject(Failure::kUsage, "bench decode: no memory for caches of ", args.context,
+           " tokens: lower --context");
+  }
+  Subject& own = *made;
   for (std::int64_t round = 0; round < kRounds; ++round) {
     own.run(of_a_round);
     if (dense) dense->run(of_a_round);

@@ -6,13 +6,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <new>
 
 #include "autograd/base/check.h"
 #include "autograd/base/memory.h"
 #include "autograd/base/parallel.h"
+#include "autograd/base/trace.h"
 #include "train/cli/commands.h"
 #include "train/config/suggest.h"
 #include "train/metrics/console.h"
@@ -54,6 +57,42 @@ void add_overrides(CLI::App* app, std::vector<std::string>& overrides) {
                   "settings as key=value, such as optim.lr=3e-4 or model.hc_mult=2")
       ->type_name("key=value");
 }
+// A CLI::Range lets NaN pass, and an option without a sign reads -1 as a huge number.
+CLI::Validator number_between(double low, double high) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        char* end = nullptr;
+        const double value = std::strtod(text.c_str(), &end);
+        const bool good = end != text.c_str() && *end == '\0' && value >= low && value <= high;
+        return good ? "" : concat("'", printable(text), "' is no number from ", low, " to ", high);
+      },
+      "NUMBER");
+}
+CLI::Validator whole_number() {
+  return CLI::Validator(
+      [](std::string& text) {
+        std::uint64_t value = 0;
+        const char* end = text.data() + text.size();
+        const auto read = std::from_chars(text.data(), end, value);
+        const bool good = read.ec == std::errc() && read.ptr == end;
+        return good ? "" : concat("'", printable(text), "' is no whole number from 0 to 2^64 - 1");
+      },
+      "NUMBER");
+}
+CLI::Validator not_empty() {
+  return CLI::Validator(
+      [](std::string& text) { return std::string(text.empty() ? "is empty; give text" : ""); }, "");
+}
+// The size that follows is read without its sign.
+CLI::Validator positive_size() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const bool good = text.find_first_of("123456789") != text.npos && text[0] != '-';
+        return good ? "" : concat("'", printable(text), "' is no size above 0, such as 500MB");
+      },
+      "");
+}
+
 void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "print one JSON object"); }
 
 // Declares every subcommand; `code` receives the result of the one that runs.
@@ -97,17 +136,20 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
   c->add_option("--temperature", o.generate.temperature, "0: always the likeliest")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_between(0.0, 100.0));
   c->add_option("--top-k", o.generate.top_k, "keep this many of the likeliest tokens; 0: all")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
   c->add_option("--top-p", o.generate.top_p, "of these, the likeliest up to this probability")
       ->capture_default_str()
-      ->check(CLI::Range(1e-9, 1.0));
+      ->check(number_between(1e-9, 1.0));
   c->add_option("--stop", o.generate.stops, "a text ends before this one; may be given again")
       ->allow_extra_args(false)
-      ->type_name("TEXT");
-  c->add_option("--seed", o.generate.seed, "another seed, another text")->capture_default_str();
+      ->type_name("TEXT")
+      ->check(not_empty());
+  c->add_option("--seed", o.generate.seed, "another seed, another text")
+      ->capture_default_str()
+      ->check(whole_number());
   add_json(c, o.generate.json);
   c->callback([&] { code = generate_command(o.generate); });
 
@@ -118,7 +160,9 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->required()
       ->type_name("INPUT");
   c->add_option("--tokenizer", o.prepare.tokenizer, "how text becomes ids")->capture_default_str();
-  c->add_option("--seed", o.prepare.seed, "shuffles the documents")->capture_default_str();
+  c->add_option("--seed", o.prepare.seed, "shuffles the documents")
+      ->capture_default_str()
+      ->check(whole_number());
   c->callback([&] { code = prepare_command(o.prepare); });
 
   c = command(app, "report", "write a run's report.html again", "shoal report runs/tiny");
@@ -134,6 +178,7 @@ void declare(CLI::App& app, Options& o, int& code) {
   c->add_option("--shard-size", o.exported.shard_bytes,
                 "larger weights go to several files of at most this, such as 500MB")
       ->transform(CLI::AsSizeValue(true))
+      ->transform(positive_size())  // the later one goes first
       ->option_text("SIZE (5GB)");
   c->callback([&] { code = export_command(o.exported); });
 
@@ -175,7 +220,7 @@ void declare(CLI::App& app, Options& o, int& code) {
   c = command(*config, "schema", "every key, its default and its meaning",
               "shoal config schema --json > schema.json");
   add_json(c, o.json);
-  c->add_flag("--markdown", o.markdown, "print a table in markdown");
+  c->add_flag("--markdown", o.markdown, "print a table in markdown")->excludes("--json");
   c->callback([&] { code = config_schema_command(o.json, o.markdown); });
   c = command(*config, "diff", "the keys in which two configurations differ",
               "shoal config diff configs/replicas/tiny.yaml configs/replicas/small.yaml");
@@ -201,7 +246,7 @@ void declare(CLI::App& app, Options& o, int& code) {
                             "shoal bench step "
                             "configs/replicas/base.yaml optim.matrices=adamw --json");
   bench->require_subcommand(1);
-  c = command(*bench, "step", "time training steps on random tokens",
+  c = command(*bench, "step", "time training steps on random tokens; of stages by step, the first",
               "shoal bench step configs/replicas/base.yaml optim.matrices=adamw --json");
   c->add_option("config", o.bench.config, "a YAML file")->required()->type_name("CONFIG.yaml");
   add_overrides(c, o.bench.overrides);
@@ -277,7 +322,10 @@ int parse_and_run(int argc, char** argv) {
   app.add_flag("-v,--verbose", verbosity, "say more");
   app.add_flag("-q,--quiet", quiet, "warnings only; -qq: errors only");
   app.fallthrough();
-  app.parse_complete_callback([&] { set_up_log(std::clamp(verbosity - quiet, -2, 1)); });
+  app.parse_complete_callback([&] {
+    set_up_log(std::clamp(verbosity - quiet, -2, 1));
+    check_trace();
+  });
   Options options;
   int code = 0;
   declare(app, options, code);
@@ -310,10 +358,10 @@ int run_cli(int argc, char** argv) {
   open_standard_streams();
   std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is a failed write like any other
   keep_heap_pages();
-  set_threads_from_environment();
   int code = static_cast<int>(Failure::kInternal);
   std::string why;
   try {
+    set_threads_from_environment();
     code = parse_and_run(argc, argv);
     if (std::cout.flush()) return code;
     code = static_cast<int>(Failure::kDisk);

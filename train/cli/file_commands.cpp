@@ -6,6 +6,7 @@
 #include <iomanip>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "autograd/base/check.h"
 #include "data/prepare.h"
@@ -13,6 +14,7 @@
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/verify.h"
 #include "train/cli/commands.h"
+#include "train/interop/import_model.h"
 #include "train/interop/model_weights.h"
 #include "train/metrics/printable.h"
 #include "train/metrics/records.h"
@@ -51,9 +53,17 @@ void print_tensor(const std::string& name, const std::string& type,
             << std::setw(18) << shape_text(shape) << rest << '\n';
 }
 
+// All of them, also those behind a damaged one; then the error.
 void inspect_checkpoints(PosixIo& io, const std::string& path, bool json) {
   Json list = Json::array();
+  std::string damage;
   for (const CheckpointTable& table : inspect_checkpoint(io, path)) {
+    if (!table.damage.empty()) {
+      damage += (damage.empty() ? "" : "; ") + table.damage;
+      if (!json) std::cout << printable(table.path) << ": damaged\n";
+      list.push_back({{"path", table.path}, {"problem", table.damage}});
+      continue;
+    }
     Json tensors = Json::array();
     if (!json) {
       std::cout << printable(table.path) << ": step " << table.manifest.step << ", "
@@ -78,6 +88,7 @@ void inspect_checkpoints(PosixIo& io, const std::string& path, bool json) {
                     {"tensors", tensors}});
   }
   if (json) std::cout << line_of(Json{{"checkpoints", list}}) << '\n';
+  if (!damage.empty()) reject(Failure::kData, damage);
 }
 
 void inspect_tokens(const std::string& path, bool json) {
@@ -125,9 +136,14 @@ std::vector<std::string> verify_weights(const std::string& path) {
   std::sort(problems.begin(), problems.end());
   if (!problems.empty()) return problems;
   try {
-    (void)ModelWeights::open(path);
+    if (fs::exists(path + "/config.json")) {
+      check_model_folder(path);
+    } else {
+      (void)ModelWeights::open(path);  // weights alone
+    }
   } catch (const Error& error) {
-    problems.emplace_back(error.what());
+    std::istringstream lines(error.what());
+    for (std::string line; std::getline(lines, line);) problems.push_back(line);
   }
   return problems;
 }

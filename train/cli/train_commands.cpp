@@ -104,6 +104,11 @@ int train_command(const TrainArguments& args) {
     reject(Failure::kUsage, config.run.dir, ": holds a run already; go on with `shoal resume ",
            config.run.dir, "` or choose another run.dir");
   }
+  if (config.checkpoint.step > 0) {
+    reject(Failure::kUsage,
+           "checkpoint.step: a new run has no checkpoint to begin with; use 0, or ",
+           "train.init_from for the weights of another run");
+  }
   say_machine();
   Trainer trainer(config);
   if (args.dry_run) return dry_run(config, trainer);
@@ -124,6 +129,10 @@ int resume_command(const ResumeArguments& args) {
   const RunConfig before = load_config(file, {}, {.needs_data = false});
   const bool trained = !before.data.train.empty();
   RunConfig config = load_config(file, args.overrides, {.needs_data = true});
+  if (config.run.dir != before.run.dir) {
+    reject(Failure::kUsage, "run.dir: a run goes on in its own folder, ", folder,
+           "; move that, or add --fork NEW_RUN");
+  }
   config.run.dir = folder;  // the folder may have moved
   const std::vector<std::string> changed = keys_that_change_numbers(before, config);
   if (trained && !changed.empty() && args.fork.empty()) {

@@ -93,10 +93,6 @@ void check_task(const RunConfig& c, const char* key, const TaskConfig& task, std
   }
   check.require(c.data.tokenizer == "bytes", {"data.tokenizer", key}, "task ", name_of(task.kind),
                 " is made of bytes; use bytes");
-  check.require(!task.loss_on_answer || c.model.num_nextn_predict_layers == 0,
-                {"model.num_nextn_predict_layers", key},
-                "predicting the token after next has to read the next one, which loss_on: answer "
-                "hides; use 0");
 }
 
 void check_tasks(const RunConfig& c, const Stage& stage, CrossChecker& check) {
@@ -113,6 +109,13 @@ void check_tasks(const RunConfig& c, const Stage& stage, CrossChecker& check) {
 
 void check_tokenizer(const RunConfig& c, CrossChecker& check) {
   if (c.data.tokenizer != "bytes") return;
+  for (const std::string& prompt : c.train.sample_prompts) {
+    const auto tokens = static_cast<std::int64_t>(prompt.size()) + 1;  // and bos
+    check.require(tokens <= c.model.max_position_embeddings,
+                  {"train.sample_prompts", "model.max_position_embeddings"}, "a prompt of ", tokens,
+                  " tokens is longer than model.max_position_embeddings ",
+                  c.model.max_position_embeddings, "; shorten it or raise that key");
+  }
   check.require(c.model.vocab_size >= kByteVocabulary, {"model.vocab_size", "data.tokenizer"},
                 c.model.vocab_size, " is too small for data.tokenizer bytes; use ",
                 kByteVocabulary);

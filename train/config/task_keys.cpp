@@ -61,8 +61,7 @@ const std::vector<TaskKey>& numbers() {
 }
 
 constexpr const char* kHaystackHelp = "text file that the filler comes from; by default letters";
-constexpr const char* kLossOnHelp =
-    "answer: the cross-entropy counts the answers alone; needs num_nextn_predict_layers 0";
+constexpr const char* kLossOnHelp = "answer: the cross-entropy counts the answers alone";
 
 bool knows(const TaskKey& key, TaskKind kind) {
   return std::find(key.tasks.begin(), key.tasks.end(), kind) != key.tasks.end();

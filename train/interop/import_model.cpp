@@ -54,6 +54,25 @@ void check_expert_count(const std::string& folder, const ModelConfig& model,
   }
 }
 
+struct ModelFolder {
+  ModelConfig config;
+  ModelWeights weights;
+};
+
+// config.json and weights; whether they fit each other, check_weights says.
+ModelFolder read_folder(const std::string& folder, std::vector<std::string>& warnings) {
+  const std::string file = folder + "/config.json";
+  ModelConfig config = model_from_json(read_json_object(file), file, &warnings);
+  config.finish(file);
+  ModelWeights weights = ModelWeights::open(folder);
+  check_expert_count(folder, config, weights);
+  if (config.num_nextn_predict_layers > 0 && lacks_mtp(weights)) {
+    config.num_nextn_predict_layers = 0;
+    warnings.push_back(folder + ": has no prediction block (mtp.0), so the run has none");
+  }
+  return {std::move(config), std::move(weights)};
+}
+
 RunConfig run_config(const ModelConfig& model, const std::string& run) {
   RunConfig config;
   config.model = model;
@@ -67,24 +86,22 @@ RunConfig run_config(const ModelConfig& model, const std::string& run) {
 
 }  // namespace
 
+void check_model_folder(const std::string& folder) {
+  std::vector<std::string> warnings;
+  const auto [config, weights] = read_folder(folder, warnings);
+  Model model(config);
+  check_weights(model, weights);
+}
+
 Imported import_model(const std::string& folder, const std::string& run) {
   NewFolder out(run);
   Imported done;
   done.run = out.path();
-  const std::string config_file = folder + "/config.json";
   if (!fs::is_directory(folder)) {
     reject(Failure::kData, folder, ": is no folder with config.json and model.safetensors");
   }
-  ModelConfig model_config =
-      model_from_json(read_json_object(config_file), config_file, &done.warnings);
-  model_config.finish(config_file);
+  const auto [model_config, weights] = read_folder(folder, done.warnings);
   check_tokenizer(folder, model_config);
-  const ModelWeights weights = ModelWeights::open(folder);
-  check_expert_count(folder, model_config, weights);
-  if (model_config.num_nextn_predict_layers > 0 && lacks_mtp(weights)) {
-    model_config.num_nextn_predict_layers = 0;
-    done.warnings.push_back(folder + ": has no prediction block (mtp.0), so the run has none");
-  }
   const RunConfig config = run_config(model_config, done.run);
   Model model(config.model);
   check_weights(model, weights);

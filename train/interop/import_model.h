@@ -20,4 +20,8 @@ struct Imported {
 // or `run` is there and not empty.
 Imported import_model(const std::string& folder, const std::string& run);
 
+// Reads config.json and the headers of the weights. Error as above where they are not sound or do
+// not fit each other.
+void check_model_folder(const std::string& folder);
+
 }  // namespace shoal

@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <filesystem>
 
 #include "autograd/base/check.h"
@@ -37,12 +40,25 @@ const std::string& NewFolder::begin() {
   std::error_code error;
   fs::create_directories(parent_, error);
   if (error) reject(Failure::kDisk, parent_, ": cannot be made: ", error.message());
-  const std::string name =
-      concat(parent_, "/.tmp-", fs::path(path_).filename().string(), '-', ::getpid());
-  // A left-over of a killed process that had our number.
-  remove_tree(io_, name);
+  const std::string hidden = concat(".tmp-", fs::path(path_).filename().string(), '-');
+  remove_leftovers(hidden);
+  const std::string name = concat(parent_, '/', hidden, ::getpid());
   io_.mkdir(name);
   return temporary_ = name;
+}
+
+// What processes left that were killed while they made this folder. One that is still at work
+// keeps its own; one that had our number is dead.
+void NewFolder::remove_leftovers(const std::string& hidden) {
+  for (const Io::Entry& entry : io_.list(parent_).value_or(std::vector<Io::Entry>{})) {
+    if (!entry.folder || !entry.name.starts_with(hidden)) continue;
+    const char* end = entry.name.data() + entry.name.size();
+    pid_t pid = 0;
+    const auto read = std::from_chars(entry.name.data() + hidden.size(), end, pid);
+    if (read.ec != std::errc() || read.ptr != end || pid <= 0) continue;
+    const bool alive = pid != ::getpid() && (::kill(pid, 0) == 0 || errno != ESRCH);
+    if (!alive) remove_tree(io_, concat(parent_, '/', entry.name));
+  }
 }
 
 void NewFolder::commit() {

@@ -6,7 +6,8 @@
 namespace shoal {
 
 // A folder that appears under its name only as a whole: it is filled under a hidden name beside its
-// place (.tmp-NAME-PID), synced, renamed. A kill leaves that one at most; without commit() it goes.
+// place (.tmp-NAME-PID), synced, renamed. Without commit() that one goes; after a kill it stays
+// until the next folder of this name is made.
 class NewFolder {
  public:
   // Touches nothing. Error(kUsage): there is something already, and it is not an empty folder.
@@ -21,6 +22,8 @@ class NewFolder {
   void commit();
 
  private:
+  void remove_leftovers(const std::string& hidden);
+
   PosixIo io_;
   std::string path_, parent_, temporary_;
 };

@@ -211,6 +211,7 @@ TEST(Episodes, CountOnlyAnswersWhereThatIsAskedFor) {
   for (std::int64_t n = 0; n < all.rows(); ++n) {
     const auto i = static_cast<std::size_t>(n);
     EXPECT_EQ(answer.targets[i], all.is_answer(n) ? all.targets[i] : -1);
+    EXPECT_EQ(answer.next_token(n), all.targets[i]);  // MTP reads also what does not count
     EXPECT_FALSE(answer.is_padding(n));
     counted += answer.targets[i] >= 0 ? 1 : 0;
   }

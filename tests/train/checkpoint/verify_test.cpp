@@ -55,6 +55,22 @@ TEST_F(Verify, NamesEveryProblem) {
               ElementsAre(HasSubstr("manifest.json")));
 }
 
+// A run at work makes room for newer checkpoints.
+TEST_F(Verify, PassesOverWhatIsDeletedMeanwhile) {
+  struct Deleting : FaultyIo {
+    explicit Deleting(const FaultyIo& disk) : FaultyIo(disk) {}
+    std::uint64_t size(const std::string& path) override {
+      if (path.find("step-00000020") != path.npos) {
+        remove_tree(*this, "/run/checkpoints/step-00000010");
+      }
+      return FaultyIo::size(path);
+    }
+  };
+  Deleting verified(io), inspected(io);
+  EXPECT_THAT(verify_checkpoint(verified, "/run"), IsEmpty());
+  EXPECT_EQ(inspect_checkpoint(inspected, "/run").size(), 1U);
+}
+
 TEST_F(Verify, LooksBehindGoodHashes) {
   // Written by somebody who skips the store's own checks.
   const auto forge = [&](const StateView& view, std::int64_t step, const std::string& config) {

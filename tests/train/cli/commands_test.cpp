@@ -217,5 +217,17 @@ TEST(Commands, BenchStepHasAllItsFields) {
             (std::set<std::string>{"corpus.txt", "micro.yaml"}));
 }
 
+TEST(Commands, BenchStepTimesTheFirstStage) {
+  const MicroRun micro;
+  const Ended ended = run_program({"bench", "step", micro.config(), "--json",
+                                   "train.stages=[{from_step: 0, sequence_length: 16}, "
+                                   "{from_step: 3, batch_tokens: 384}]"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("the first is timed"));
+  EXPECT_EQ(Json::parse(ended.out).at("tokens"), 192);
+  const Json one = json_of_command({"bench", "step", micro.config(), "--json"});
+  EXPECT_LT(Json::parse(ended.out).at("flops_per_token"), one.at("flops_per_token"));
+}
+
 }  // namespace
 }  // namespace shoal

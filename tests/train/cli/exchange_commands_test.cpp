@@ -249,6 +249,23 @@ TEST_F(Exchange, BadConfigurationsAreRefused) {
   expect_refused(3, "hub: is no folder");
 }
 
+// A folder is whole if a model can be made of it.
+TEST_F(Exchange, VerifyComparesConfigurationAndWeights) {
+  const auto whole = read_json_object(micro_ / "hub/config.json");
+  const auto problem_of = [&](const std::string& config) {
+    micro_.folder().write("hub/config.json", config);
+    const Ended ended = run_program({"verify", micro_ / "hub"});
+    EXPECT_EQ(ended.code, 1) << ended.out << ended.err;
+    return ended.out;
+  };
+  auto wide = whole;
+  wide["hidden_size"] = 36;
+  EXPECT_THAT(problem_of(wide.dump()), HasSubstr("expected [258, 36]"));
+  EXPECT_THAT(problem_of("{"), HasSubstr("hub/config.json: is not valid JSON"));
+  micro_.folder().write("hub/config.json", whole.dump());
+  run_well({"verify", micro_ / "hub"});
+}
+
 TEST_F(Exchange, BadWeightsAreRefused) {
   const std::string path = micro_ / "hub/model.safetensors", whole = bytes_of_file(path);
   const auto write = [&](const std::string& bytes) {

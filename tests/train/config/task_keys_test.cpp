@@ -79,9 +79,6 @@ TEST(TaskKeys, WhatDoesNotFitTheRunIsRefused) {
               HasSubstr("a.yaml:6:15: data.validation: text cannot validate a task"));
   EXPECT_THAT(problems_of("  train: [x.txt]\n  validation: [{task: copy}]\n"),
               HasSubstr("data.validation: text cannot validate a task, nor a task text; use text"));
-  EXPECT_THAT(problems_of("  train: [{task: copy, loss_on: answer}]\n",
-                          {"model.num_nextn_predict_layers=1"}),
-              HasSubstr("model.num_nextn_predict_layers: predicting the token after next"));
   EXPECT_THAT(problems_of("  tokenizer: other\n  train: [{task: copy}]\n"),
               HasSubstr("a.yaml:5:14: data.tokenizer: task copy is made of bytes"));
 }

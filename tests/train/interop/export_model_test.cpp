@@ -1,6 +1,8 @@
 #include "train/interop/export_model.h"
 
 #include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -143,6 +145,24 @@ TEST(NewFolder, WithoutACommitNothingStays) {
     EXPECT_THAT(*names_in(dir.path()).begin(), ::testing::StartsWith(".tmp-x-"));
   }
   EXPECT_THAT(names_in(dir.path()), ::testing::IsEmpty());
+}
+
+TEST(NewFolder, RemovesWhatKilledProcessesLeft) {
+  const TempFolder dir;
+  const pid_t dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  ::waitpid(dead, nullptr, 0);
+  const std::string gone = concat(".tmp-x-", dead), alive = concat(".tmp-x-", ::getppid());
+  const std::string other = concat(".tmp-x-y-", dead), file = concat(".tmp-x-", dead, "0000");
+  for (const std::string& name : {gone, alive, other}) {
+    fs::create_directories(dir / name);
+    write_file(dir / (name + "/part"), "half");
+  }
+  write_file(dir / file, "mine");
+  NewFolder folder(dir / "x");
+  folder.begin();
+  folder.commit();
+  EXPECT_THAT(names_in(dir.path()), ::testing::UnorderedElementsAre(alive, other, file, "x"));
 }
 
 TEST(TokenizerFiles, BytesHaveOurIds) {
