@@ -97,14 +97,14 @@ void check_attention(const ModelConfig& m, Checker& check) {
   const bool heavy = has_kind(m, AttentionKind::kHeavilyCompressed);
   if (sparse || heavy) check_rope("compress", m.rope_compress, check);
   if (sparse) {
-    check.size("compress_rates.compressed_sparse_attention", m.compress_rate_csa, 2);
+    check.size("compress_rates.compressed_sparse_attention", m.compress_rate_csa);
     check.size("index_n_heads", m.index_n_heads);
     check.size("index_head_dim", m.index_head_dim);
     check.size("index_topk", m.index_topk);
     check.require(m.index_head_dim >= m.qk_rope_head_dim, "index_head_dim", m.index_head_dim,
                   " is narrower than qk_rope_head_dim ", m.qk_rope_head_dim, "; use at least that");
   }
-  if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca, 2);
+  if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca);
 }
 
 void check_experts(const ModelConfig& m, Checker& check) {
@@ -158,7 +158,7 @@ std::vector<ModelProblem> ModelConfig::complete() {
   check_attention(*this, check);
   check.size("hc_mult", hc_mult, 1, kMaxStreams);
   check.size("hc_sinkhorn_iters", hc_sinkhorn_iters, 1, kMaxSinkhornIters);
-  check.positive("hc_eps", hc_eps);
+  check.not_negative("hc_eps", hc_eps);
   check_experts(*this, check);
   if (check.problems.empty()) derive_dense_width(*this);
   check.size("num_nextn_predict_layers", num_nextn_predict_layers, 0, 1);

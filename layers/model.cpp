@@ -208,7 +208,7 @@ Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, con
     const Label label(tape, "head");
     loss.ce = cross_entropy(tape, norm_of_head(tape, trunk.X), head_->value, b.targets);
   }
-  if (mtp_ && weights.mtp != 0.0) {
+  if (mtp_ && weights.with_mtp) {
     const Block::Result r =
         run_mtp(tape, trunk.X, input, mode.recompute, stats != nullptr ? &stats->back() : nullptr);
     const Label label(tape, "mtp.0");

@@ -13,9 +13,10 @@ namespace shoal {
 // conventions of the parity cases: means are over the whole step).
 struct LossWeights {
   double ce = 1.0;        // 1 / targets of the step
-  double mtp = 0.0;       // lambda / MTP targets of the step
+  double mtp = 0.0;       // lambda / MTP targets of the step; 0 where it has none
   double balance = 0.0;   // alpha / sequences of the step
   double index_kl = 0.0;  // coefficient / targets of the step; 0: the indexers do not learn
+  bool with_mtp = true;   // the MTP block runs: its router counts even where nothing has a target
 };
 
 struct Loss {

@@ -48,10 +48,11 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     return n > 0 ? weight / static_cast<double>(n) : 0.0;
   };
   const bool alone = loss.cross_entropy_alone;
+  const bool with_mtp = model_.has_mtp() && !alone && (loss.mtp != 0.0 || loss.unweighted_mtp);
   const LossWeights weights{share(1.0, counts.targets),
-                            alone || !model_.has_mtp() ? 0.0 : share(loss.mtp, counts.mtp_targets),
+                            with_mtp ? share(loss.mtp, counts.mtp_targets) : 0.0,
                             alone ? 0.0 : share(loss.balance, counts.sequences),
-                            alone ? 0.0 : share(loss.index_kl, counts.rows)};
+                            alone ? 0.0 : share(loss.index_kl, counts.rows), with_mtp};
   for (BlockStats& s : stats_) {
     std::fill(s.load.begin(), s.load.end(), 0);
     s.clamped = {};

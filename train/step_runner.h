@@ -15,6 +15,7 @@ struct LossConfig {
   double mtp = 0.3, balance = 1e-4, index_kl = 1.0;
   IndexerStage indexer = IndexerStage::kSparse;
   bool cross_entropy_alone = false;  // for parity cases' grad_ce
+  bool unweighted_mtp = false;       // runs MTP at weight 0 too, for parity cases' losses
 };
 
 // Sums over a step (or an evaluation), before weights.

@@ -123,9 +123,10 @@ struct IndexKl {
     }
 
     // Fills p and softmax (the raw scores stay in `scores_of`) for row n; false: nothing to learn.
+    // Of a single entry both are 1, and what rounding made of that an optimizer would blow up.
     bool row(const Saved& s, std::int64_t n, KeyBlock::Columns& c) {
       c = index.columns(n);
-      if (c.begin == c.end || s.valid.as<std::int32_t>()[n] == 0) return false;
+      if (c.end - c.begin < 2 || s.valid.as<std::int32_t>()[n] == 0) return false;
       const std::int64_t H = s.H(), HT = s.teachers(), local = n - begin_;
       const float scale = 1.0F / std::sqrt(static_cast<float>(s.teacher.value.shape.cols()));
       std::fill(p + c.begin, p + c.end, 0.0F);

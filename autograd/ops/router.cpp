@@ -9,13 +9,16 @@ namespace shoal {
 namespace {
 
 constexpr float kGateEps = 1e-20F;
+// Below, softplus(l) = exp(l) in float32, and its root is taken before it underflows.
+constexpr float kSmallLogit = -20.0F;
 
 void scores_of(RouterFunction f, const float* logits, std::int64_t E, float* s) {
   switch (f) {
     case RouterFunction::kSqrtSoftplus:
       for (std::int64_t e = 0; e < E; ++e) {
         const float l = logits[e];
-        s[e] = std::sqrt(l > 20.0F ? l : std::log1p(std::exp(l)));
+        s[e] = l < kSmallLogit ? std::exp(0.5F * l)
+                               : std::sqrt(l > 20.0F ? l : std::log1p(std::exp(l)));
       }
       return;
     case RouterFunction::kSigmoid:
@@ -37,7 +40,8 @@ void scores_backward(RouterFunction f, const float* logits, const float* s, cons
   switch (f) {
     case RouterFunction::kSqrtSoftplus:  // ds/dl = sigmoid(l) / (2 s)
       for (std::int64_t e = 0; e < E; ++e) {
-        if (s[e] > 0.0F) dlogits[e] += ds[e] * fast_sigmoid(logits[e]) / (2.0F * s[e]);
+        dlogits[e] += ds[e] * (logits[e] < kSmallLogit ? 0.5F * s[e]
+                                                       : fast_sigmoid(logits[e]) / (2.0F * s[e]));
       }
       return;
     case RouterFunction::kSigmoid:
@@ -60,7 +64,7 @@ struct Router {
     Tensor table, tokens, valid;  // i32
     Tensor experts;               // [N, K] i32, written by forward
     Tensor scores;                // [N, E]
-    Tensor f;                     // [B, E] f_i / T of each sequence; null without balance
+    Tensor f;                     // [B, E] (f_i - f_0) / T of each sequence; null without balance
     Routing routing;
     std::int64_t B;
     std::int64_t N() const { return logits.shape.rows(); }
@@ -125,11 +129,10 @@ struct Router {
       }
       double loss = 0.0;
       for (std::int64_t e = 0; e < E; ++e) {
-        const double per_row =
-            rows > 0.0 ? static_cast<double>(E) * count[e] / (static_cast<double>(K) * rows * rows)
-                       : 0.0;
-        s.f.row(b)[e] = static_cast<float>(per_row);
-        loss += per_row * share[e];
+        const double per_load =
+            rows > 0.0 ? static_cast<double>(E) / (static_cast<double>(K) * rows * rows) : 0.0;
+        s.f.row(b)[e] = static_cast<float>(per_load * (count[e] - count[0]));
+        loss += per_load * count[e] * share[e];
       }
       losses[b] = static_cast<float>(loss);
     });
@@ -139,8 +142,10 @@ struct Router {
     *y[kBalance].as<float>() = sum;
   }
 
-  // Gates: with S = sum + eps, dL/ds_i = scale (dg_i - sum_k dg_k s_k / S) / S for the chosen.
-  // Balance: with s' = s / A, A = sum_j s_j, dL/ds_j = (f_j - sum_i f_i s'_i) / A.
+  // Gates: with S = eps + sum_k s_k, dL/ds_i = scale (eps dg_i + sum_k (dg_i - dg_k) s_k) / S^2 for
+  // the chosen: differences first, so that nothing but eps is left of a single expert's.
+  // Balance: with s' = s / A, A = sum_j s_j, dL/ds_j = (f_j - sum_i f_i s'_i) / A. It takes f less
+  // any constant: less f_0, equal loads give zeros.
   static void backward(Tape&, const Saved& s, Cotangents dy, GradSlots dx) {
     const std::int64_t N = s.N(), E = s.E(), K = s.K(), T = N / s.B;
     if (!dx[0]) return;
@@ -154,14 +159,14 @@ struct Router {
         if (dy[kGates]) {
           const std::int32_t* chosen = s.experts.as<std::int32_t>() + n * K;
           const float* dg = dy[kGates].row(n);
-          float total = kGateEps, carry = 0.0F;
-          for (std::int64_t k = 0; k < K; ++k) {
-            total += score[chosen[k]];
-            carry += dg[k] * score[chosen[k]];
-          }
-          for (std::int64_t k = 0; k < K; ++k) {
-            ds[chosen[k]] = s.routing.normalise ? s.routing.scale * (dg[k] - carry / total) / total
-                                                : s.routing.scale * dg[k];
+          float total = kGateEps;
+          for (std::int64_t k = 0; k < K; ++k) total += score[chosen[k]];
+          for (std::int64_t i = 0; i < K; ++i) {
+            float over = kGateEps / total * dg[i];
+            for (std::int64_t k = 0; k < K; ++k) {
+              over += (dg[i] - dg[k]) * (score[chosen[k]] / total);
+            }
+            ds[chosen[i]] = s.routing.scale * (s.routing.normalise ? over / total : dg[i]);
           }
         }
         if (balance && s.valid.as<std::int32_t>()[n] != 0) {

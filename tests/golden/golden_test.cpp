@@ -102,6 +102,20 @@ void copy_case(const std::string& from, const std::string& victim, const std::st
   write_safetensors(to + "/model.safetensors", tensors);
 }
 
+// A case stores the MTP loss unweighted, so it says it at weight 0 too; the block's router counts.
+TEST(GoldenAgain, MtpAtWeightZero) {
+  const testing::TempFolder folder;
+  copy_case(folder_of("window"), "", folder.path());
+  nlohmann::json golden = nlohmann::json::parse(std::ifstream(folder.path() + "/golden.json"));
+  golden["weights"]["mtp"] = 0.0;
+  const double mtp = golden["losses"]["mtp"], loss = golden["losses"]["loss"];
+  golden["losses"]["loss"] = loss - 0.3 * mtp;
+  std::ofstream(folder.path() + "/golden.json") << golden;
+  const ParityErrors e = run_parity(folder.path()).comparison->errors();
+  EXPECT_LT(*e.loss, 1e-6);
+  EXPECT_LT(*e.loss_parts, 2e-5);
+}
+
 // Every tensor of the model matters: one changed weight, and the comparison fails.
 TEST(GoldenAgain, PerturbedWeightFails) {
   const std::map<std::string, std::vector<std::string>> victims{

@@ -90,7 +90,7 @@ const std::vector<BadModel>& bad_models() {
        }},
       {"compress_rates.compressed_sparse_attention",
        [](auto& m) {
-         m.layer_types = {kCsa, kHca}, m.compress_rate_csa = 1;
+         m.layer_types = {kCsa, kHca}, m.compress_rate_csa = 0;
        }},
       {"compress_rates.heavily_compressed_attention",
        [](auto& m) {
@@ -111,7 +111,7 @@ const std::vector<BadModel>& bad_models() {
       {"hc_mult", [](auto& m) { m.hc_mult = 0; }},
       {"hc_mult", [](auto& m) { m.hc_mult = 9; }},
       {"hc_sinkhorn_iters", [](auto& m) { m.hc_sinkhorn_iters = 0; }},
-      {"hc_eps", [](auto& m) { m.hc_eps = 0; }},
+      {"hc_eps", [](auto& m) { m.hc_eps = -1e-6; }},
       {"n_routed_experts", [](auto& m) { m.n_routed_experts = 0, m.num_experts_per_tok = 0; }},
       {"n_shared_experts", [](auto& m) { m.n_shared_experts = 2; }},
       {"num_experts_per_tok", [](auto& m) { m.num_experts_per_tok = 17; }},
@@ -143,6 +143,14 @@ TEST(ModelConfig, NamesEveryImpossibleKey) {
       EXPECT_EQ(problems.size(), 1U) << problems.back().key;
     }
   }
+}
+
+TEST(ModelConfig, TakesTheSmallestThatTheFormulasAllow) {
+  ModelConfig m = two_layers();
+  m.layer_types = {AttentionKind::kCompressedSparse, AttentionKind::kHeavilyCompressed};
+  m.compress_rate_csa = m.compress_rate_hca = 1;
+  m.hc_eps = 0;
+  EXPECT_TRUE(m.complete().empty());
 }
 
 // What no layer reads may be anything.

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <numeric>
 
 #include "autograd/base/memory.h"
 #include "autograd/kernels/gemm.h"
@@ -259,6 +260,33 @@ TEST(StepRunner, PaddingCountsNowhere) {
   for (std::size_t i = 0; i < tight.gradients.size(); ++i) {
     ASSERT_NEAR(tight.gradients[i], loose.gradients[i], 1e-4 * std::abs(tight.gradients[i]) + 1e-6);
   }
+}
+
+// One token has no token after next, yet the MTP block's router is asked, and counts.
+TEST(StepRunner, TheMtpRouterCountsWithoutTargets) {
+  const ModelConfig config = tiny_config();
+  const auto model = random_model(config);
+  Tape tape;
+  StepRunner runner(*model, tape, {});
+  Batch batch;
+  batch.B = 2;
+  batch.T = 1;
+  batch.tokens = {3, 5};
+  batch.targets = {5, 4};
+  batch.first = {0, 1};
+  const auto routed = [&] {
+    const std::vector<std::int64_t>& load = runner.stats().back().load;
+    return std::accumulate(load.begin(), load.end(), std::int64_t{0});
+  };
+  const StepOutcome with = runner.gradients({&batch, 1}, {0.3, 0.01});
+  EXPECT_EQ(with.mtp, 0.0);
+  EXPECT_EQ(routed(), 2 * config.num_experts_per_tok);
+  const StepOutcome without = runner.gradients({&batch, 1}, {0.0, 0.01});
+  EXPECT_EQ(routed(), 0);
+  EXPECT_GT(with.balance, without.balance + 0.005);
+  LossConfig said{0.0, 0.01};
+  said.unweighted_mtp = true;
+  EXPECT_EQ(runner.gradients({&batch, 1}, said).balance, with.balance);
 }
 
 TEST(StepRunner, RouterBiasesFollowTheLoads) {

@@ -122,7 +122,7 @@ std::vector<Key> model_keys() {
            integer("model.hc_sinkhorn_iters", SHOAL_FIELD(model.hc_sinkhorn_iters),
                    {.low = 1, .high = static_cast<double>(kMaxSinkhornIters)}, "",
                    "mhc: rounds that make the mixing matrix doubly stochastic"),
-           number("model.hc_eps", SHOAL_FIELD(model.hc_eps), kPositive, "",
+           number("model.hc_eps", SHOAL_FIELD(model.hc_eps), kNotNegative, "",
                   "floor inside the stream mixing"),
            integer("model.n_routed_experts", SHOAL_FIELD(model.n_routed_experts), kSize, "",
                    "experts of a layer to choose from"),

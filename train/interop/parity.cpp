@@ -58,7 +58,9 @@ class Runner {
     runner_ = std::make_unique<StepRunner>(model_, tape_, options);
   }
   LossConfig loss() const {
-    return {want_.mtp_weight, want_.balance_weight, want_.index_kl_weight};
+    LossConfig loss{want_.mtp_weight, want_.balance_weight, want_.index_kl_weight};
+    loss.unweighted_mtp = true;
+    return loss;
   }
 
   void compare_forward(ParityComparison& to, const Batch& batch) {

@@ -158,6 +158,40 @@ TEST(IndexLoss, AQuerysGradientsSumToZero) {
   }
 }
 
+// Of a single entry teacher and indexer both say 1: no loss and no gradient, not even rounding,
+// which an optimizer that divides by its size would follow.
+TEST(IndexLoss, ASingleEntryTeachesNothing) {
+  constexpr std::int64_t N = 40, H = 2, D = 3;
+  const Blocks blocks(Documents(N, {0, 17}), 2);
+  Tape tape({1 << 26, 1 << 26});
+  std::vector<std::vector<float>> values, grads;
+  const Shape shapes[] = {{N, H * D}, {blocks.size(), D}, {N, H},
+                          {N, 3},     {blocks.size(), 3}, {N, 1}};
+  std::vector<Param> params(6);
+  std::vector<Tensor> in;
+  for (std::size_t i = 0; i < 6; ++i) {
+    values.emplace_back();
+    for (std::int64_t j = 0; j < shapes[i].numel(); ++j) {
+      values[i].push_back(static_cast<float>(normal(1.0, 0.0, i)(j)));
+    }
+    grads.emplace_back(values[i].size(), 1.0F);
+  }
+  for (std::size_t i = 0; i < 6; ++i) {
+    params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
+    params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
+    in.push_back(tape.leaf(params[i]));
+  }
+  const Tensor chosen = integers(tape, random_choice(blocks.begin, blocks.count, 1, 4), {N, 1});
+  const IndexLoss loss = index_loss(tape, scores_of(tape, in, blocks), {in[3], in[4], in[5]},
+                                    chosen, integers(tape, Integers(N, 1)));
+  EXPECT_EQ(*loss.kl.as<float>(), 0.0F);
+  EXPECT_EQ(*loss.uniform.as<float>(), 0.0F);
+  tape.backward(loss.kl);
+  for (std::size_t i = 0; i < 3; ++i) {
+    for (const float g : grads[i]) ASSERT_EQ(g, 0.0F) << i;
+  }
+}
+
 // A list of all is the range, except for the gradient of keys, which a list adds up query by query.
 TEST(IndexLoss, AListOfAllEqualsTheRange) {
   constexpr std::int64_t N = 100, H = 3, D = 5, HT = 2, DT = 7, k = 40;

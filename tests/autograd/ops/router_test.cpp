@@ -143,12 +143,50 @@ GRADIENT_CASES(Router) {
        {RouterFunction::kSqrtSoftplus, RouterFunction::kSigmoid, RouterFunction::kSoftmax}) {
     for (const Sizes& s :
          {Sizes{1, 1, 2, {f, 1, 1.5F, false}, 0}, Sizes{1, 5, 5, {f, 2, 1.5F, true}, 0},
+          Sizes{1, 6, 3, {f, 1, 1.5F, true}, 0}, Sizes{2, 3, 2, {f, 2, 1.5F, true}, 0},
           Sizes{2, 7, 4, {f, 3, 1.0F, true}, 2}, Sizes{3, 13, 9, {f, 2, 2.5F, false}, 1}}) {
       cases.push_back(learned(s));
       cases.push_back(by_table(s));
     }
   }
+  // Logits whose softplus is below what float32 holds, while its root is not.
+  const Routing routing{RouterFunction::kSqrtSoftplus, 2, 1.5F, true};
+  for (GradCase c : {learned({2, 5, 4, routing, 0}), by_table({1, 7, 5, routing, 0})}) {
+    c.name += " far below zero";
+    c.values[0] = normal(12.0, -85.0);
+    cases.push_back(c);
+  }
   return cases;
+}
+
+// A row's gradient by its logits of the first gate, or of the balance loss; no bias.
+std::vector<float> row_gradient(std::vector<float> logits, std::int64_t K, bool of_balance) {
+  const auto E = static_cast<std::int64_t>(logits.size());
+  Tape tape({1 << 20, 1 << 20});
+  std::vector<float> grad(logits.size());
+  Param param;
+  param.value = {logits.data(), {1, E}, DType::kF32, kConstant};
+  param.grad = {grad.data(), {1, E}, DType::kF32, kConstant};
+  const Tensor bias = tape.alloc({E});
+  std::fill_n(bias.as<float>(), E, 0.0F);
+  const Routing routing{RouterFunction::kSqrtSoftplus, K, 1.5F, true};
+  const Routed r = route(tape, tape.leaf(param), bias, integers(tape, {1}), 1, routing);
+  tape.backward(of_balance ? r.balance : r.gates, 0.37F);
+  return grad;
+}
+
+// What cannot depend on the logits has no gradient, not one that is rounding: an optimizer that
+// divides by its size would follow it all the same.
+TEST(Router, NoGradientWhereThereIsNoChoice) {
+  for (int i = 0; i < 20; ++i) {
+    const auto x = static_cast<float>(normal(3.0)(i));
+    for (const float g : row_gradient({x, x - 0.4F, x - 0.7F}, 1, false)) {
+      EXPECT_LT(std::abs(g), 1e-18F) << x;
+    }
+    for (const float g : row_gradient({x}, 1, true)) EXPECT_EQ(g, 0.0F) << x;
+    for (const float g : row_gradient({x, 0.3F, -1.1F}, 3, true)) EXPECT_EQ(g, 0.0F) << x;
+    EXPECT_NE(row_gradient({x, 0.3F, -1.1F}, 1, true)[0], 0.0F);
+  }
 }
 
 }  // namespace
