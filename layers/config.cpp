@@ -97,14 +97,14 @@ void check_attention(const ModelConfig& m, Checker& check) {
   const bool heavy = has_kind(m, AttentionKind::kHeavilyCompressed);
   if (sparse || heavy) check_rope("compress", m.rope_compress, check);
   if (sparse) {
-    check.size("compress_rates.compressed_sparse_attention", m.compress_rate_csa);
+    check.size("compress_rates.compressed_sparse_attention", m.compress_rate_csa, 2);
     check.size("index_n_heads", m.index_n_heads);
     check.size("index_head_dim", m.index_head_dim);
     check.size("index_topk", m.index_topk);
     check.require(m.index_head_dim >= m.qk_rope_head_dim, "index_head_dim", m.index_head_dim,
                   " is narrower than qk_rope_head_dim ", m.qk_rope_head_dim, "; use at least that");
   }
-  if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca);
+  if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca, 2);
 }
 
 void check_experts(const ModelConfig& m, Checker& check) {

@@ -90,7 +90,7 @@ const std::vector<BadModel>& bad_models() {
        }},
       {"compress_rates.compressed_sparse_attention",
        [](auto& m) {
-         m.layer_types = {kCsa, kHca}, m.compress_rate_csa = 0;
+         m.layer_types = {kCsa, kHca}, m.compress_rate_csa = 1;
        }},
       {"compress_rates.heavily_compressed_attention",
        [](auto& m) {
@@ -148,7 +148,7 @@ TEST(ModelConfig, NamesEveryImpossibleKey) {
 TEST(ModelConfig, TakesTheSmallestThatTheFormulasAllow) {
   ModelConfig m = two_layers();
   m.layer_types = {AttentionKind::kCompressedSparse, AttentionKind::kHeavilyCompressed};
-  m.compress_rate_csa = m.compress_rate_hca = 1;
+  m.compress_rate_csa = m.compress_rate_hca = 2;
   m.hc_eps = 0;
   EXPECT_TRUE(m.complete().empty());
 }

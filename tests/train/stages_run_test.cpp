@@ -66,6 +66,25 @@ TEST(StagesRun, HasEqualBitsWhenResumedAroundABorder) {
   }
 }
 
+// The control of an ablation: indexers that are never taught. In the warm-up stage nothing is.
+TEST(StagesRun, WarmUpWithoutTheIndexersLossLearnsNothing) {
+  const MicroRun micro;
+  micro.train_to_the_end("a", {"model.layer_types=[compressed_sparse_attention, sliding_attention]",
+                               "model.index_head_dim=8", "model.index_topk=2", "loss.index_kl=0",
+                               "indexer.stage=[{stage: dense}, {stage: warmup, from_step: 5}, "
+                               "{stage: sparse, from_step: 9}]"});
+  int step = 0;
+  for (const std::string& line : lines_of(micro / "a", "step")) {
+    const double norm = parse_line(line)->at("grad_norm").get<double>();
+    if (step >= 5 && step < 9) {
+      EXPECT_EQ(norm, 0.0) << step;
+    } else {
+      EXPECT_GT(norm, 0.0) << step;
+    }
+    ++step;
+  }
+}
+
 // The memory of the largest stage is taken at the start: a run of it alone asks for as much.
 TEST(StagesRun, TakesTheMemoryOfTheLargestStage) {
   const MicroRun micro;
