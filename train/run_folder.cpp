@@ -45,4 +45,12 @@ RunFolder::RunFolder(Io& io, const std::string& path)
   store_.clean_leftovers();
 }
 
+void RunFolder::remove_beginning(const std::string& path) {
+  close_log_file();
+  std::error_code ignored;
+  for (const char* name : {"log.txt", "checkpoints", "lock", ""}) {
+    fs::remove(fs::path(path) / name, ignored);  // a folder only if it is empty
+  }
+}
+
 }  // namespace shoal

@@ -21,6 +21,8 @@ class RunFolder {
  public:
   RunFolder(Io& io, const std::string& path);
   CheckpointStore& store() { return store_; }
+  // What the constructor made, with the folder if nothing else is in it.
+  static void remove_beginning(const std::string& path);
 
  private:
   RunLock lock_;

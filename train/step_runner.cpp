@@ -68,8 +68,8 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
       const TraceSpan span("forward");
       parts = model_.loss(tape_, batches[at], weights, {options_.recompute, loss.indexer}, &stats_);
     }
-    if (parts.total.id !=
-        kConstant) {  // the warm-up stage without the indexers' loss learns nothing
+    // The warm-up stage without the indexers' loss learns nothing.
+    if (parts.total.id != kConstant) {
       const TraceSpan span("backward");
       tape_.backward(parts.total);
     }

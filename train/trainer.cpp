@@ -158,18 +158,14 @@ void Trainer::create_run() {
 
 // Opens the folder and lets `write` make a run of it. If that fails nothing stays behind.
 void Trainer::begin_folder(const std::function<void()>& write) {
-  const fs::path folder = config_.run.dir;
   std::error_code ignored;
-  const bool was_there = fs::exists(folder, ignored);
+  const bool was_there = fs::exists(config_.run.dir, ignored);
   try {
     open_folder();
     write();
   } catch (const Error& error) {
     if (!was_there && error.why() == Failure::kDisk) {  // else it may be another process's
-      close_log_file();
-      for (const char* name : {"log.txt", "checkpoints", "lock", ""}) {
-        fs::remove(folder / name, ignored);  // a folder only if it is empty
-      }
+      RunFolder::remove_beginning(config_.run.dir);
       folder_.reset();
     }
     throw;

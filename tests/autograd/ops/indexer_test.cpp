@@ -110,6 +110,34 @@ GRADIENT_CASES(IndexLoss) {
   return cases;
 }
 
+// Queries, keys and head weights of the indexer, then those of a teacher with one head of width 3.
+// Gradients begin as ones, so that what is not written shows.
+struct LossInputs {
+  LossInputs(std::int64_t N, std::int64_t H, std::int64_t D, std::int64_t blocks)
+      : shapes{{N, H * D}, {blocks, D}, {N, H}, {N, 3}, {blocks, 3}, {N, 1}} {
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      values.emplace_back();
+      for (std::int64_t j = 0; j < shapes[i].numel(); ++j) {
+        values[i].push_back(static_cast<float>(normal(1.0, 0.0, i)(j)));
+      }
+      grads.emplace_back(values[i].size(), 1.0F);
+    }
+  }
+  std::vector<Tensor> leaves(Tape& tape) {
+    std::vector<Tensor> in;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
+      params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
+      in.push_back(tape.leaf(params[i]));
+    }
+    return in;
+  }
+
+  std::vector<Shape> shapes;
+  std::vector<Param> params = std::vector<Param>(6);
+  std::vector<std::vector<float>> values, grads;
+};
+
 // The derivative of a row's KL by its scores is softmax - p, which sums to zero (spec 13.3). Seen
 // through a coordinate in which every key is 1 while all products are positive: its gradient is
 // weight times that sum.
@@ -118,24 +146,13 @@ TEST(IndexLoss, AQuerysGradientsSumToZero) {
   const Blocks blocks(Documents(N, {0, 17}), 2);
   for (const std::int64_t k : {0, 3}) {
     Tape tape({1 << 26, 1 << 26});
-    std::vector<std::vector<float>> values, grads;
-    const Shape shapes[] = {{N, H * D}, {blocks.size(), D}, {N, H},
-                            {N, 3},     {blocks.size(), 3}, {N, 1}};
-    std::vector<Param> params(6);
-    std::vector<Tensor> in;
-    for (std::size_t i = 0; i < 6; ++i) {
-      values.emplace_back();
-      for (std::int64_t j = 0; j < shapes[i].numel(); ++j) {
-        values[i].push_back(static_cast<float>(normal(1.0, 0.0, i)(j)));
-        if (i < 2 && j % D == D - 1) values[i].back() = i == 0 ? 30.0F : 1.0F;
+    LossInputs inputs(N, H, D, blocks.size());
+    for (std::size_t i = 0; i < 2; ++i) {
+      for (std::size_t j = D - 1; j < inputs.values[i].size(); j += D) {
+        inputs.values[i][j] = i == 0 ? 30.0F : 1.0F;
       }
-      grads.emplace_back(values[i].size());
     }
-    for (std::size_t i = 0; i < 6; ++i) {
-      params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
-      params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
-      in.push_back(tape.leaf(params[i]));
-    }
+    const std::vector<Tensor> in = inputs.leaves(tape);
     const Tensor chosen =
         k > 0 ? integers(tape, random_choice(blocks.begin, blocks.count, k, 4), {N, k}) : Tensor{};
     const Integers valid(N, 1);
@@ -146,7 +163,7 @@ TEST(IndexLoss, AQuerysGradientsSumToZero) {
     tape.backward(loss.kl);
     for (std::int64_t n = 0; n < N; ++n) {
       for (std::int64_t h = 0; h < H; ++h) {
-        const float* dq = grads[0].data() + (n * H + h) * D;
+        const float* dq = inputs.grads[0].data() + (n * H + h) * D;
         EXPECT_NEAR(dq[D - 1], 0.0, 1e-6) << n;
         if (blocks.count[static_cast<std::size_t>(n)] > 1) {
           EXPECT_GT(std::abs(dq[0]) + std::abs(dq[1]) + std::abs(dq[2]), 1e-4) << n;
@@ -154,7 +171,7 @@ TEST(IndexLoss, AQuerysGradientsSumToZero) {
       }
     }
     // The teacher learns nothing.
-    for (std::size_t i = 3; i < 6; ++i) EXPECT_FALSE(params[i].grad_written);
+    for (std::size_t i = 3; i < 6; ++i) EXPECT_FALSE(inputs.params[i].grad_written);
   }
 }
 
@@ -164,23 +181,8 @@ TEST(IndexLoss, ASingleEntryTeachesNothing) {
   constexpr std::int64_t N = 40, H = 2, D = 3;
   const Blocks blocks(Documents(N, {0, 17}), 2);
   Tape tape({1 << 26, 1 << 26});
-  std::vector<std::vector<float>> values, grads;
-  const Shape shapes[] = {{N, H * D}, {blocks.size(), D}, {N, H},
-                          {N, 3},     {blocks.size(), 3}, {N, 1}};
-  std::vector<Param> params(6);
-  std::vector<Tensor> in;
-  for (std::size_t i = 0; i < 6; ++i) {
-    values.emplace_back();
-    for (std::int64_t j = 0; j < shapes[i].numel(); ++j) {
-      values[i].push_back(static_cast<float>(normal(1.0, 0.0, i)(j)));
-    }
-    grads.emplace_back(values[i].size(), 1.0F);
-  }
-  for (std::size_t i = 0; i < 6; ++i) {
-    params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
-    params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
-    in.push_back(tape.leaf(params[i]));
-  }
+  LossInputs inputs(N, H, D, blocks.size());
+  const std::vector<Tensor> in = inputs.leaves(tape);
   const Tensor chosen = integers(tape, random_choice(blocks.begin, blocks.count, 1, 4), {N, 1});
   const IndexLoss loss = index_loss(tape, scores_of(tape, in, blocks), {in[3], in[4], in[5]},
                                     chosen, integers(tape, Integers(N, 1)));
@@ -188,7 +190,7 @@ TEST(IndexLoss, ASingleEntryTeachesNothing) {
   EXPECT_EQ(*loss.uniform.as<float>(), 0.0F);
   tape.backward(loss.kl);
   for (std::size_t i = 0; i < 3; ++i) {
-    for (const float g : grads[i]) ASSERT_EQ(g, 0.0F) << i;
+    for (const float g : inputs.grads[i]) ASSERT_EQ(g, 0.0F) << i;
   }
 }
 
