@@ -110,11 +110,12 @@ GRADIENT_CASES(IndexLoss) {
   return cases;
 }
 
-// Queries, keys and head weights of the indexer, then those of a teacher with one head of width 3.
+// The indexer's inputs of index_loss() and then the teacher's, HT heads of width DT.
 // Gradients begin as ones, so that what is not written shows.
 struct LossInputs {
-  LossInputs(std::int64_t N, std::int64_t H, std::int64_t D, std::int64_t blocks)
-      : shapes{{N, H * D}, {blocks, D}, {N, H}, {N, 3}, {blocks, 3}, {N, 1}} {
+  LossInputs(std::int64_t N, std::int64_t H, std::int64_t D, std::int64_t M, std::int64_t HT = 1,
+             std::int64_t DT = 3)
+      : shapes{{N, H * D}, {M, D}, {N, H}, {N, HT * DT}, {M, DT}, {N, HT}} {
     for (std::size_t i = 0; i < shapes.size(); ++i) {
       values.emplace_back();
       for (std::int64_t j = 0; j < shapes[i].numel(); ++j) {
@@ -200,27 +201,15 @@ TEST(IndexLoss, AListOfAllEqualsTheRange) {
   const Blocks blocks(Documents(N, {0, 41, 42}), 3);
   const auto run = [&](bool list) {
     Tape tape({1 << 26, 1 << 26});
-    const std::int64_t M = blocks.size();
-    const Shape shapes[] = {{N, H * D}, {M, D}, {N, H}, {N, HT * DT}, {M, DT}, {N, HT}};
-    std::vector<std::vector<float>> values(6), grads(6);
-    std::vector<Param> params(6);
-    std::vector<Tensor> in;
-    for (std::size_t i = 0; i < 6; ++i) {
-      for (std::int64_t j = 0; j < shapes[i].numel(); ++j) {
-        values[i].push_back(static_cast<float>(normal(1.0, 0.0, i)(j)));
-      }
-      grads[i].resize(values[i].size());
-      params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
-      params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
-      in.push_back(i < 3 ? tape.leaf(params[i]) : params[i].value);
-    }
+    LossInputs inputs(N, H, D, blocks.size(), HT, DT);
+    const std::vector<Tensor> in = inputs.leaves(tape);
     const Tensor chosen =
         list ? integers(tape, random_choice(blocks.begin, blocks.count, k, 4), {N, k}) : Tensor{};
     const IndexLoss loss = index_loss(tape, scores_of(tape, in, blocks), {in[3], in[4], in[5]},
                                       chosen, integers(tape, Integers(N, 1)));
     tape.backward(loss.kl);
-    grads.push_back({*loss.kl.as<float>(), *loss.uniform.as<float>()});
-    return grads;
+    inputs.grads.push_back({*loss.kl.as<float>(), *loss.uniform.as<float>()});
+    return inputs.grads;
   };
   const auto list = run(true), range = run(false);
   for (const std::size_t i : {0, 2, 6}) EXPECT_EQ(list[i], range[i]) << i;
