@@ -28,7 +28,7 @@ class Arena {
  public:
   static constexpr std::size_t kAlign = 64;
 
-  explicit Arena(std::size_t bytes) : pages_(bytes), high_(pages_.size()) {}
+  explicit Arena(std::size_t bytes) : pages_(PageRange::up_to(bytes)), high_(pages_.size()) {}
   ~Arena() {
     ASAN_UNPOISON_MEMORY_REGION(pages_.data(), low_peak_);
     ASAN_UNPOISON_MEMORY_REGION(pages_.data() + pages_.size() - high_peak_, high_peak_);

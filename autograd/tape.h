@@ -65,7 +65,7 @@ struct RegisterOp {
 };
 
 struct TapeConfig {
-  // Addresses, not memory: pages are taken when touched.
+  // Addresses, at most, not memory: pages are taken when touched.
   std::size_t arena_bytes = std::size_t{1} << 40;
   std::size_t grad_bytes = std::size_t{1} << 40;
 };

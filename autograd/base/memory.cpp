@@ -33,14 +33,28 @@ std::size_t read_limit(const char* path) {
 }  // namespace
 
 PageRange::PageRange(std::size_t bytes) : size_(round_up(std::max(bytes, kPage), kHugePage)) {
-  void* p = mmap(nullptr, size_, PROT_READ | PROT_WRITE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) {
+  if (!reserve()) {
     reject(Failure::kUsage, "cannot reserve ", size_ >> 20,
            " MiB of addresses: raise `ulimit -v` or make the model or the micro-batch smaller");
   }
+}
+
+PageRange PageRange::up_to(std::size_t bytes) {
+  constexpr std::size_t kLeast = std::size_t{64} << 20;
+  for (PageRange range; bytes > kLeast; bytes /= 2) {
+    range.size_ = round_up(bytes, kHugePage);
+    if (range.reserve()) return range;
+  }
+  return PageRange(bytes);
+}
+
+bool PageRange::reserve() {
+  void* p = mmap(nullptr, size_, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return false;
   data_ = static_cast<std::byte*>(p);
   madvise(data_, size_, MADV_HUGEPAGE);  // a hint; refusal is harmless
+  return true;
 }
 
 PageRange::~PageRange() {

@@ -10,6 +10,8 @@ class PageRange {
  public:
   PageRange() = default;
   explicit PageRange(std::size_t bytes);  // throws Error(kUsage) when even addresses run out
+  // Half as many, and half again, where the system gives no more: `ulimit -v`, strict overcommit.
+  static PageRange up_to(std::size_t bytes);
   ~PageRange();
   PageRange(PageRange&& other) noexcept;
   PageRange& operator=(PageRange&& other) noexcept;
@@ -19,6 +21,8 @@ class PageRange {
   void populate(std::size_t begin, std::size_t end) const;
 
  private:
+  bool reserve();  // size_ bytes of addresses
+
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -25,6 +25,15 @@ TEST(Arena, BothEndsAreAlignedAndDoNotOverlap) {
   EXPECT_EQ(arena.peak(), 384U);
 }
 
+TEST(PageRange, TakesFewerAddressesWhereThereAreNoMore) {
+  constexpr std::size_t kTooMany = std::size_t{1} << 60;
+  EXPECT_THROW(PageRange{kTooMany}, Error);
+  const PageRange range = PageRange::up_to(kTooMany);
+  EXPECT_LT(range.size(), kTooMany);
+  EXPECT_GE(range.size(), std::size_t{1} << 30);
+  range.data()[range.size() - 1] = std::byte{1};
+}
+
 TEST(Arena, ReleasedMemoryIsGivenOutAgain) {
   Arena arena(1 << 20);
   arena.push(1000);
