@@ -55,13 +55,26 @@ struct CollapseBackward {
   AheadList ahead;
 };
 
-// With the gradients that are wanted; null ones are skipped.
+// What goes past the caches consists of whole cache lines: C is a multiple of kStreamLanes, and the
+// address one of their bytes.
+//
+// y_k = post_k out + sum_j comb_jk x_j
+struct ExpandForward {
+  std::int64_t rows, n, C;
+  const float *x, *out, *post, *comb;  // [rows, n, C], [rows, C], [rows, n], [rows, n, n]
+  float* y;                            // [rows, n, C] or null
+  float* past;                         // the same, written past the caches, or null
+};
+
+// dx_j = sum_k comb_jk dy_k,  dout = sum_k post_k dy_k,  dpost_k = dy_k . out,
+// dcomb_jk = x_j . dy_k.  With the gradients that are wanted; null ones are skipped.
 struct ExpandBackward {
   std::int64_t rows, n, C;
   const float *x, *out, *post, *comb;  // [rows, n, C], [rows, C], [rows, n], [rows, n, n]
   const float* dy;                     // [rows, n, C]
   float *dx, *dout, *dpost, *dcomb;
   bool dx_add, dout_add, dpost_add, dcomb_add;
+  bool dx_past;  // dx is written past the caches: not with dx_add
 };
 
 struct StreamKernels {
@@ -72,15 +85,11 @@ struct StreamKernels {
   // out [rows, C] = sum_j pre_j x_j
   void (*read)(std::int64_t rows, std::int64_t n, std::int64_t C, const float* x, const float* pre,
                float* out);
-  // y_k = post_k out + sum_j comb_jk x_j
-  void (*expand)(std::int64_t rows, std::int64_t n, std::int64_t C, const float* x,
-                 const float* out, const float* post, const float* comb, float* y);
+  void (*expand)(const ExpandForward& b);
   // dpre [rows, n]: dpre_j = x_j . dread
   void (*read_dots)(std::int64_t rows, std::int64_t n, std::int64_t C, const float* x,
                     const float* dread, float* dpre);
   void (*collapse_backward)(const CollapseBackward& b);
-  // dx_j = sum_k comb_jk dy_k,  dout = sum_k post_k dy_k,  dpost_k = dy_k . out,
-  // dcomb_jk = x_j . dy_k
   void (*expand_backward)(const ExpandBackward& b);
 };
 const StreamKernels& stream_kernels();  // as wide as kernels/gemm is

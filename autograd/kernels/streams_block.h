@@ -232,25 +232,35 @@ void read(Index rows, Index n, Index C, const float* x, const float* pre, float*
   }
 }
 
-template <class V, int n>
-void expand_n(Index rows, Index C, const float* x, const float* out, const float* post,
-              const float* comb, float* y) {
+enum class To { kCache, kPast, kBoth };
+
+// Past the caches nothing is read before it is overwritten; elsewhere the lines are asked for.
+template <class V, int n, To to>
+void expand_n(const shoal::ExpandForward& b) {
   constexpr int W = kWidth<V>;
-  for (Index i = 0; i < rows; ++i, x += n * C, out += C, post += n, comb += n * n, y += n * C) {
-    const float *next_x = i + 1 < rows ? x + n * C : x, *next_y = i + 1 < rows ? y + n * C : y;
+  const Index C = b.C;
+  for (Index i = 0; i < b.rows; ++i) {
+    const float *x = b.x + i * n * C, *out = b.out + i * C;
+    const float *post = b.post + i * n, *comb = b.comb + i * n * n;
+    float* y = to == To::kPast ? nullptr : b.y + i * n * C;
+    float* past = to == To::kCache ? nullptr : b.past + i * n * C;
+    const Index next = i + 1 < b.rows ? n * C : 0;
+    const float *next_x = x + next, *next_y = y + next;
     Index c = 0;
     for (; c + W <= C; c += W) {
       const V o = load<V>(out + c);
       V v[n];
       for (int j = 0; j < n; ++j) v[j] = load<V>(x + j * C + c);
       fetch_vectors<V, n>(next_x + n * c);
-      fetch_vectors<V, n>(next_y + n * c);
+      if constexpr (to == To::kCache) fetch_vectors<V, n>(next_y + n * c);
       for (int k = 0; k < n; ++k) {
         V sum = multiply_add(V{}, post[k], o);
         for (int j = 0; j < n; ++j) sum = multiply_add(sum, comb[j * n + k], v[j]);
-        store(y + k * C + c, sum);
+        if constexpr (to != To::kPast) store(y + k * C + c, sum);
+        if constexpr (to != To::kCache) store_past(past + k * C + c, sum);
       }
     }
+    if constexpr (to != To::kCache) continue;  // whole lines alone
     for (; c < C; ++c) {
       for (int k = 0; k < n; ++k) {
         float sum = __builtin_fmaf(post[k], out[c], 0.0F);
@@ -259,6 +269,7 @@ void expand_n(Index rows, Index C, const float* x, const float* out, const float
       }
     }
   }
+  if constexpr (to != To::kCache) finish_past();
 }
 
 // fn.operator()<n>() for n = 1 .. 8. with_streams() of kernels/sinkhorn would be shared by the
@@ -286,9 +297,11 @@ inline void for_streams(Index n, const Fn& fn) {
 }
 
 template <class V>
-void expand(Index rows, Index n_hc, Index C, const float* x, const float* out, const float* post,
-            const float* comb, float* y) {
-  for_streams(n_hc, [&]<int n>() { expand_n<V, n>(rows, C, x, out, post, comb, y); });
+void expand(const shoal::ExpandForward& b) {
+  for_streams(b.n, [&]<int n>() {
+    if (b.past == nullptr) return expand_n<V, n, To::kCache>(b);
+    return b.y == nullptr ? expand_n<V, n, To::kPast>(b) : expand_n<V, n, To::kBoth>(b);
+  });
 }
 
 // ---- backward ------------------------------------------------------------------------------
@@ -472,7 +485,7 @@ inline V mix(const float* a, const V (&g)[n], V sum) {
   return sum;
 }
 
-template <class V, int n, int R>
+template <class V, int n, int R, bool past>
 void expand_backward_n(const shoal::ExpandBackward& b) {
   constexpr int W = kWidth<V>;
   const Index C = b.C;
@@ -484,7 +497,7 @@ void expand_backward_n(const shoal::ExpandBackward& b) {
     const float *x = b.x + i * n * C, *out = b.out + i * C;
     const Index next = i + 1 < b.rows ? n * C : 0;
     const float *next_x = x + next, *next_dy = dy + next;
-    const float* next_dx = dx != nullptr ? dx + next : nullptr;
+    const float* next_dx = dx != nullptr && !past ? dx + next : nullptr;
     Index c = 0;
     for (; c + W <= C; c += W) {
       if (next_dx != nullptr) fetch_vectors<V, n>(next_dx + n * c);
@@ -498,7 +511,11 @@ void expand_backward_n(const shoal::ExpandBackward& b) {
       if (dx == nullptr) continue;
       for (int j = 0; j < n; ++j) {
         float* to = dx + j * C + c;
-        store(to, mix<V, n>(comb + j * n, g, b.dx_add ? load<V>(to) : V{}));
+        if constexpr (past) {
+          store_past(to, mix<V, n>(comb + j * n, g, V{}));
+        } else {
+          store(to, mix<V, n>(comb + j * n, g, b.dx_add ? load<V>(to) : V{}));
+        }
       }
     }
     for (; c < C; ++c) {
@@ -529,13 +546,14 @@ void expand_backward_n(const shoal::ExpandBackward& b) {
       dpost[k] = b.dpost_add ? dpost[k] + sums[n * n + k] : sums[n * n + k];
     }
   }
+  if constexpr (past) finish_past();
 }
 
 template <class V, int kRegisters>
 void expand_backward(const shoal::ExpandBackward& b) {
   for_streams(b.n, [&]<int n>() {
     constexpr int R = (n + 1) * n * kParts<V> <= kRegisters ? n + 1 : 1;
-    expand_backward_n<V, n, R>(b);
+    b.dx_past ? expand_backward_n<V, n, R, true>(b) : expand_backward_n<V, n, R, false>(b);
   });
 }
 

@@ -4,6 +4,10 @@
 #pragma once
 #include <cstdint>
 
+#if defined(__x86_64__)
+#include <immintrin.h>  // of its functions every call is inlined
+#endif
+
 namespace {
 
 using Index = std::int64_t;
@@ -21,6 +25,26 @@ template <class V>
 inline __attribute__((always_inline)) void store(float* to, const V& v) {
   __builtin_memcpy(to, &v, sizeof(v));
 }
+
+// Past the caches, to an address that is a multiple of the vector's size: memory is not read before
+// it is overwritten. For what nobody reads soon; finish_past() before others may.
+#if defined(__x86_64__)
+#if defined(__AVX512F__)
+inline __attribute__((always_inline)) void store_past(float* to, const V16& v) {
+  _mm512_stream_ps(to, reinterpret_cast<const __m512&>(v));
+}
+#endif
+inline __attribute__((always_inline)) void store_past(float* to, const V8& v) {
+  _mm256_stream_ps(to, reinterpret_cast<const __m256&>(v));
+}
+inline void finish_past() { _mm_sfence(); }
+#else
+template <class V>
+inline __attribute__((always_inline)) void store_past(float* to, const V& v) {
+  store(to, v);
+}
+inline void finish_past() {}
+#endif
 
 // One fused multiply-add: contraction is on for these files. By value, so that no check of a
 // sanitizer comes between product and sum.

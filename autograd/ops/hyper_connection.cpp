@@ -43,10 +43,12 @@ struct Collapse {
   const float* row(std::int64_t i) const { return x.as<float>() + i * n() * C(); }
 
   // At most kProjectRows rows: they are still near when their mixing weights are known.
+  // from: those rows of x.
   void forward(const StreamKernels& kernels, const float* packed, std::int64_t first,
-               std::int64_t rows, const StreamMix& y, const AheadList& ahead) const {
+               std::int64_t rows, const float* from, const StreamMix& y,
+               const AheadList& ahead) const {
     std::array<float, kProjectRows> squares;
-    kernels.project(streams(), rows, row(first), packed, u.row(first), squares.data(), ahead);
+    kernels.project(streams(), rows, from, packed, u.row(first), squares.data(), ahead);
     for (std::int64_t i = 0; i < rows; ++i) {
       const float mean =
           squares[static_cast<std::size_t>(i)] / static_cast<float>(n() * C()) + norm_eps;
@@ -58,7 +60,7 @@ struct Collapse {
     mixing_forward(shape, rows, u.row(first), scale.as<float>(), base.as<float>(), pre.row(first),
                    head() ? nullptr : y.post.row(first),
                    head() ? nullptr : y.comb.as<float>() + first * n() * n());
-    kernels.read(rows, n(), C(), row(first), pre.row(first), y.read.row(first));
+    kernels.read(rows, n(), C(), from, pre.row(first), y.read.row(first));
   }
 };
 
@@ -203,7 +205,7 @@ struct HcCollapse {
       for (std::int64_t i = rows.begin; i < rows.end; i += kProjectRows) {
         const std::int64_t some = std::min(kProjectRows, rows.end - i);
         const std::int64_t later = std::min(kProjectRows, rows.end - i - some);
-        s.forward(kernels, packed.data(), i, some, mix, {{ahead(s.x, i + some, later)}});
+        s.forward(kernels, packed.data(), i, some, s.row(i), mix, {{ahead(s.x, i + some, later)}});
       }
     });
   }
@@ -224,17 +226,32 @@ struct HcCollapse {
 };
 const RegisterOp kCollapseRegistered{kOpInfo<HcCollapse>};
 
+// Whether streams of this size are written past the caches: what fits into them had better stay,
+// and what does not would only push out the rest. For whole cache lines alone.
+bool goes_past_caches(const Tensor& t) {
+  constexpr std::size_t kCaches = std::size_t{8} << 20, kLine = kStreamLanes * sizeof(float);
+  return t.bytes() > kCaches && t.shape[2] % kStreamLanes == 0 &&
+         reinterpret_cast<std::uintptr_t>(t.data) % kLine == 0;
+}
+
 // The writing half.
 struct Expand {
   Tensor x, out, post, comb;  // as in hc_expand
   std::int64_t n() const { return x.shape[1]; }
   std::int64_t C() const { return x.shape[2]; }
 
-  void forward(const StreamKernels& kernels, std::int64_t first, std::int64_t rows,
-               float* y) const {
-    const std::int64_t width = n() * C();
-    kernels.expand(rows, n(), C(), x.as<float>() + first * width, out.row(first), post.row(first),
-                   comb.as<float>() + first * n() * n(), y + first * width);
+  // y, past: of those rows.
+  void forward(const StreamKernels& kernels, std::int64_t first, std::int64_t rows, float* y,
+               float* past) const {
+    kernels.expand({.rows = rows,
+                    .n = n(),
+                    .C = C(),
+                    .x = x.as<float>() + first * n() * C(),
+                    .out = out.row(first),
+                    .post = post.row(first),
+                    .comb = comb.as<float>() + first * n() * n(),
+                    .y = y,
+                    .past = past});
   }
   // dx: of x, out, post, comb;  dy: of those rows.
   void backward(const StreamKernels& kernels, std::int64_t first, std::int64_t rows,
@@ -243,22 +260,24 @@ struct Expand {
       return dx[i] ? dx[i].data() + first * size : nullptr;
     };
     const std::int64_t width = n() * C();
-    kernels.expand_backward({.rows = rows,
-                             .n = n(),
-                             .C = C(),
-                             .x = x.as<float>() + first * width,
-                             .out = out.row(first),
-                             .post = post.row(first),
-                             .comb = comb.as<float>() + first * n() * n(),
-                             .dy = dy,
-                             .dx = at(0, width),
-                             .dout = at(1, C()),
-                             .dpost = at(2, n()),
-                             .dcomb = at(3, n() * n()),
-                             .dx_add = dx[0].beta != 0.0F,
-                             .dout_add = dx[1].beta != 0.0F,
-                             .dpost_add = dx[2].beta != 0.0F,
-                             .dcomb_add = dx[3].beta != 0.0F});
+    kernels.expand_backward(
+        {.rows = rows,
+         .n = n(),
+         .C = C(),
+         .x = x.as<float>() + first * width,
+         .out = out.row(first),
+         .post = post.row(first),
+         .comb = comb.as<float>() + first * n() * n(),
+         .dy = dy,
+         .dx = at(0, width),
+         .dout = at(1, C()),
+         .dpost = at(2, n()),
+         .dcomb = at(3, n() * n()),
+         .dx_add = dx[0].beta != 0.0F,
+         .dout_add = dx[1].beta != 0.0F,
+         .dpost_add = dx[2].beta != 0.0F,
+         .dcomb_add = dx[3].beta != 0.0F,
+         .dx_past = dx[0] && dx[0].beta == 0.0F && goes_past_caches(dx[0].grad)});
   }
 };
 
@@ -268,8 +287,11 @@ struct HcExpand {
 
   static void forward(Tape&, const Saved& s, Outputs y) {
     const StreamKernels& kernels = stream_kernels();
+    const bool past = goes_past_caches(y[0]);
     for_chunks(s.x.shape[0], [&](Range rows) {
-      s.forward(kernels, rows.begin, rows.end - rows.begin, y[0].as<float>());
+      float* to = y[0].as<float>() + rows.begin * s.n() * s.C();
+      s.forward(kernels, rows.begin, rows.end - rows.begin, past ? nullptr : to,
+                past ? to : nullptr);
     });
   }
   static void backward(Tape&, const Saved& s, Cotangents dy, GradSlots dx) {
@@ -299,14 +321,20 @@ struct HcExpandCollapse {
     pack_by_terms(s.collapse.streams(), s.collapse.fn.as<float>(), packed.data());
     const StreamKernels& kernels = stream_kernels();
     const StreamMix mix{y[kRead], y[kNextPost], y[kNextComb]};
+    const std::int64_t width = s.expand.n() * s.expand.C();
+    const bool past = goes_past_caches(y[kY]);
     for_chunks(s.collapse.N(), [&](Range rows) {
+      auto* near = static_cast<float*>(
+          thread_scratch(1, static_cast<std::size_t>(kProjectRows * width) * sizeof(float)));
       for (std::int64_t i = rows.begin; i < rows.end; i += kProjectRows) {
         const std::int64_t some = std::min(kProjectRows, rows.end - i);
         const std::int64_t later = std::min(kProjectRows, rows.end - i - some), next = i + some;
-        s.expand.forward(kernels, i, some, y[kY].as<float>());
-        s.collapse.forward(kernels, packed.data(), i, some, mix,
+        float* to = y[kY].as<float>() + i * width;
+        if (!past) near = to;
+        s.expand.forward(kernels, i, some, near, past ? to : nullptr);
+        s.collapse.forward(kernels, packed.data(), i, some, near, mix,
                            {{ahead(s.expand.x, next, later), ahead(s.expand.out, next, later),
-                             ahead(y[kY], next, later)}});
+                             past ? Ahead{} : ahead(y[kY], next, later)}});
       }
     });
   }

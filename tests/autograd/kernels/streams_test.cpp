@@ -66,8 +66,15 @@ Forward run_forward(const StreamKernels& k, const StreamShape& s, std::int64_t r
     k.project(s, some, x.data() + i * K, by_terms.data(), f.u.data() + i * s.J,
               f.squares.data() + i, {{{x.data() + i * K, some * K}}});
     k.read(some, s.n, s.C, x.data() + i * K, pre.data() + i * s.n, f.read.data() + i * s.C);
-    k.expand(some, s.n, s.C, x.data() + i * K, out.data() + i * s.C, post.data() + i * s.n,
-             comb.data() + i * s.n * s.n, f.y.data() + i * K);
+    k.expand({.rows = some,
+              .n = s.n,
+              .C = s.C,
+              .x = x.data() + i * K,
+              .out = out.data() + i * s.C,
+              .post = post.data() + i * s.n,
+              .comb = comb.data() + i * s.n * s.n,
+              .y = f.y.data() + i * K,
+              .past = nullptr});
   }
   return f;
 }
