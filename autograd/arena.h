@@ -5,6 +5,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/memory.h"
+#include "autograd/base/parallel.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SHOAL_POISON 1
@@ -23,15 +24,17 @@
 namespace shoal {
 
 // All bytes of a step. Activations are pushed from the low end and released together; scratch is
-// pushed from the high end and popped in order. Under AddressSanitizer freed bytes are poisoned.
+// pushed from the high end and popped in order. Under AddressSanitizer freed bytes are poisoned,
+// unless the arena was made for a dry run: nothing reads its bytes, which may be far more than the
+// machine has, but the sanitizer's eighth of them would be real memory.
 class Arena {
  public:
   static constexpr std::size_t kAlign = 64;
 
   explicit Arena(std::size_t bytes) : pages_(PageRange::up_to(bytes)), high_(pages_.size()) {}
   ~Arena() {
-    ASAN_UNPOISON_MEMORY_REGION(pages_.data(), low_peak_);
-    ASAN_UNPOISON_MEMORY_REGION(pages_.data() + pages_.size() - high_peak_, high_peak_);
+    unpoison(pages_.data(), low_peak_);
+    unpoison(pages_.data() + pages_.size() - high_peak_, high_peak_);
   }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -39,10 +42,10 @@ class Arena {
   void* push(std::size_t bytes) {
     bytes = round(bytes);
     if (bytes > high_ - low_) refuse(bytes);
-    void* p = pages_.data() + low_;
+    std::byte* p = pages_.data() + low_;
     low_ += bytes;
     low_peak_ = std::max(low_peak_, low_);
-    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+    unpoison(p, bytes);
     return p;
   }
   void* push_high(std::size_t bytes) {
@@ -50,17 +53,17 @@ class Arena {
     if (bytes > high_ - low_) refuse(bytes);
     high_ -= bytes;
     high_peak_ = std::max(high_peak_, pages_.size() - high_);
-    void* p = pages_.data() + high_;
-    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+    std::byte* p = pages_.data() + high_;
+    unpoison(p, bytes);
     return p;
   }
   void pop_high(std::size_t bytes) {
-    ASAN_POISON_MEMORY_REGION(pages_.data() + high_, round(bytes));
+    poison(pages_.data() + high_, round(bytes));
     high_ += round(bytes);
   }
   std::size_t mark() const { return low_; }
   void release(std::size_t mark) {
-    ASAN_POISON_MEMORY_REGION(pages_.data() + mark, low_ - mark);
+    poison(pages_.data() + mark, low_ - mark);
     low_ = mark;
   }
 
@@ -80,9 +83,16 @@ class Arena {
            " GiB (the next tensor alone ", bytes >> 20,
            " MiB): lower train.micro_batch or data.sequence_length");
   }
+  void poison(std::byte* p, std::size_t bytes) const {
+    if (poisons_) ASAN_POISON_MEMORY_REGION(p, bytes);
+  }
+  void unpoison(std::byte* p, std::size_t bytes) const {
+    if (poisons_) ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+  }
   static std::size_t round(std::size_t n) { return (n + kAlign - 1) & ~(kAlign - 1); }
 
   PageRange pages_;
+  bool poisons_ = !parallel_is_off();
   std::size_t low_ = 0, high_, low_peak_ = 0, high_peak_ = 0;
 };
 

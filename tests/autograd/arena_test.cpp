@@ -104,6 +104,17 @@ TEST(ArenaDeathTest, FreedMemoryIsPoisoned) {
   arena.release(0);
   EXPECT_DEATH(p[3] = 1, "use-after-poison");
 }
+
+TEST(Arena, OfADryRunIsNotPoisoned) {
+  const ParallelOff off;
+  Arena arena(1 << 20);
+  const void* low = arena.push(64);
+  const void* high = arena.push_high(64);
+  arena.pop_high(64);
+  arena.release(0);
+  EXPECT_FALSE(__asan_address_is_poisoned(low));
+  EXPECT_FALSE(__asan_address_is_poisoned(high));
+}
 #endif
 
 }  // namespace

@@ -35,16 +35,19 @@ ModelReference::ModelReference(Model& model, IndexerStage stage)
 
 ModelReference::Vector ModelReference::times(const std::string& name, const Vector& x) const {
   const Vector& w = at(name);
-  Vector y(w.size() / x.size(), 0.0);
-  for (std::size_t o = 0; o < y.size(); ++o) {
-    for (std::size_t i = 0; i < x.size(); ++i) y[o] += w[o * x.size() + i] * x[i];
+  Vector y(w.size() / x.size());
+  const double* row = w.data();
+  for (double& out : y) {
+    out = std::inner_product(x.begin(), x.end(), row, 0.0);
+    row += x.size();
   }
   return y;
 }
 
 ModelReference::Vector ModelReference::norm(const std::string& name, const Vector& x) const {
+  const Vector& gain = at(name);
   Vector y = unit_rms(x, config_.rms_norm_eps);
-  for (std::size_t i = 0; i < y.size(); ++i) y[i] *= at(name)[i];
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] *= gain[i];
   return y;
 }
 
@@ -206,7 +209,7 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
   }
   if (rate > 0) compressed = entries(prefix + "compressor.", x, D, rate, sparse);
   if (sparse && stage_ != IndexerStage::kDense) scores = index_scores(prefix + "indexer.", x, u);
-  const Vector& wo_a = at(prefix + "wo_a.weight");
+  const Vector &wo_a = at(prefix + "wo_a.weight"), &sink = at(prefix + "attn_sink");
   const auto rank = static_cast<std::size_t>(config_.o_lora_rank);
   for (std::size_t t = 0; t < T; ++t) {
     std::vector<std::size_t> seen(rate > 0 ? (t + 1) / rate : 0);
@@ -219,14 +222,15 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
     Vector teacher(seen.size(), 0.0);
     Vector joined(g * rank, 0.0);
     for (std::size_t h = 0; h < H; ++h) {
-      double below = std::exp(at(prefix + "attn_sink")[h]);
+      double below = std::exp(sink[h]);
       Vector o(D, 0.0), weights;
       const auto look = [&](const Vector& key) {
         const double z = std::inner_product(q[t][h].begin(), q[t][h].end(), key.begin(), 0.0) /
                          std::sqrt(static_cast<double>(D));
-        weights.push_back(std::exp(z));
-        below += std::exp(z);
-        for (std::size_t d = 0; d < D; ++d) o[d] += std::exp(z) * key[d];
+        const double weight = std::exp(z);
+        weights.push_back(weight);
+        below += weight;
+        for (std::size_t d = 0; d < D; ++d) o[d] += weight * key[d];
       };
       for (const std::size_t i : seen) look(compressed[i]);
       for (std::size_t j = t + 1 >= window ? t + 1 - window : 0; j <= t; ++j) look(kv[j]);
@@ -309,7 +313,7 @@ void ModelReference::block(const std::string& prefix, AttentionKind kind, Stream
         for (std::size_t j = 0; j < X_t.size(); ++j) next[k][c] += m.comb[j][k] * X_t[j][c];
       }
     }
-    X_t = next;
+    X_t = std::move(next);
   };
   std::vector<Mix> mixes;
   Rows x;
@@ -347,8 +351,21 @@ double ModelReference::balance(const Choices& choices) const {
   return sum;
 }
 
-ModelReference::Sums ModelReference::losses(
-    const std::vector<std::vector<Document>>& sequences) const {
+ModelReference::Sums ModelReference::losses(const Sequences& sequences) {
+  passed_.clear();
+  return losses_from(0, sequences, true);
+}
+
+ModelReference::Sums ModelReference::losses_after_change(const std::string& name,
+                                                         const Sequences& sequences) {
+  std::size_t first = config_.layer_types.size();
+  if (name.starts_with("embed.")) first = 0;
+  if (name.starts_with("layers.")) first = std::stoul(name.substr(7));
+  return losses_from(first, sequences, false);
+}
+
+ModelReference::Sums ModelReference::losses_from(std::size_t first, const Sequences& sequences,
+                                                 bool keep) {
   const auto C = static_cast<std::size_t>(config_.hidden_size);
   const auto n = static_cast<std::size_t>(config_.hc_mult);
   const auto L = static_cast<std::size_t>(config_.num_hidden_layers);
@@ -359,18 +376,36 @@ ModelReference::Sums ModelReference::losses(
     return Vector(begin, begin + static_cast<std::ptrdiff_t>(C));
   };
   Sums sums;
+  std::size_t document = 0;
   for (const std::vector<Document>& documents : sequences) {
     std::vector<Choices> choices(L + 1);
     for (const Document& tokens : documents) {
       const std::size_t T = tokens.size() - 1;
       const std::vector<int> ids(tokens.begin(), tokens.end() - 1);
       const std::vector<int> next(tokens.begin() + 1, tokens.end());
-      Streams X;
-      for (const int id : ids) X.push_back(Rows(n, embedding(id)));
-      for (std::size_t l = 0; l < L; ++l) {
-        block("layers." + std::to_string(l) + ".", config_.layer_types[l], X, ids, &choices[l],
-              &sums.index_kl);
+      if (keep) passed_.emplace_back(L + 1);
+      std::vector<Passed>& passed = passed_.at(document++);
+      for (std::size_t l = 0; l < first; ++l) {
+        const Choices& made = passed[l].choices;
+        choices[l].insert(choices[l].end(), made.begin(), made.end());
+        sums.index_kl += passed[l].index_kl;
       }
+      Streams X;
+      if (first > 0) {
+        X = passed[first].before;
+      } else {
+        for (const int id : ids) X.push_back(Rows(n, embedding(id)));
+      }
+      for (std::size_t l = first; l < L; ++l) {
+        Passed now;
+        if (keep) now.before = X;
+        block("layers." + std::to_string(l) + ".", config_.layer_types[l], X, ids, &now.choices,
+              &now.index_kl);
+        choices[l].insert(choices[l].end(), now.choices.begin(), now.choices.end());
+        sums.index_kl += now.index_kl;
+        if (keep) passed[l] = std::move(now);
+      }
+      if (keep) passed[L].before = X;
       for (std::size_t t = 0; t < T; ++t) {
         const Vector z = times("head.weight", norm("norm.weight", head("hc_head", X[t])));
         sums.ce += cross_entropy(z, next[t]);

@@ -19,7 +19,11 @@ class ModelReference {
     double ce = 0, mtp = 0, balance = 0, index_kl = 0;
   };
   // One entry per sequence, each a list of documents.
-  Sums losses(const std::vector<std::vector<Document>>& sequences) const;
+  using Sequences = std::vector<std::vector<Document>>;
+  Sums losses(const Sequences& sequences);
+  // The same once more where, since losses(sequences), only the tensor `name` has changed: the
+  // blocks before the first one that reads it are not gone through again.
+  Sums losses_after_change(const std::string& name, const Sequences& sequences);
 
   // Weights may be changed between two calls.
   std::map<std::string, std::vector<double>>& tensors() { return tensors_; }
@@ -33,6 +37,11 @@ class ModelReference {
     std::vector<int> experts;
   };
   using Choices = std::vector<Choice>;
+  struct Passed {  // one block at one document
+    Streams before;
+    Choices choices;
+    double index_kl = 0;
+  };
   struct Mix {
     Vector read, post;
     Rows comb;
@@ -58,10 +67,13 @@ class ModelReference {
              Choices* choices, double* index_kl) const;
   static double cross_entropy(const Vector& logits, int target);
   double balance(const Choices& choices) const;
+  // Begins at block `first` (num_hidden_layers: after them), with what was kept of those before.
+  Sums losses_from(std::size_t first, const Sequences& sequences, bool keep);
 
   ModelConfig config_;
   IndexerStage stage_;
   std::map<std::string, Vector> tensors_;
+  std::vector<std::vector<Passed>> passed_;  // [document][block], of the last losses()
 };
 
 }  // namespace shoal::testing
