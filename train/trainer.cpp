@@ -84,6 +84,12 @@ StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_bat
   return options;
 }
 
+LossConfig loss_config(const RunConfig& config, std::int64_t step, bool late) {
+  const double mtp = late ? config.loss.mtp_late : config.loss.mtp;
+  return {mtp != 0.0 ? std::optional(mtp) : std::nullopt, config.loss.balance, config.loss.index_kl,
+          config.indexer.at(step)};
+}
+
 Trainer::Trainer(const RunConfig& config)
     : config_(config),
       tokenizer_(tokenizer_for(config)),
@@ -249,8 +255,7 @@ bool Trainer::is_finished() const {
 }
 
 LossConfig Trainer::loss_config() const {
-  return {in_decay(schedule_, position_.step + 1) ? config_.loss.mtp_late : config_.loss.mtp,
-          config_.loss.balance, config_.loss.index_kl, config_.indexer.at(position_.step), false};
+  return shoal::loss_config(config_, position_.step, in_decay(schedule_, position_.step + 1));
 }
 
 void Trainer::event(const std::string& name, Json fields) {
