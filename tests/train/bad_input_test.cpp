@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/train/micro_run.h"
+#include "train/checkpoint/posix_io.h"
+#include "train/checkpoint/store.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
@@ -364,6 +366,17 @@ TEST(BadCheckpoint, EvalTakesTheStepThatIsAskedFor) {
       run_program({"eval", micro / "run/checkpoints/step-00000020", "checkpoint.step=15"});
   EXPECT_EQ(other.code, 2);
   EXPECT_THAT(other.last_line(), HasSubstr("is of step 20, not 15"));
+
+  // The newest one is not looked at: here it holds the configuration of another program.
+  PosixIo io;
+  CheckpointStore::Stored stored = read_stored(io, micro / "run");
+  StateView newest = stored.state.view();
+  newest.step = 25;
+  newest.config = "model: {unheard_of: 1}\n";
+  CheckpointStore(io, micro / "run/checkpoints").save(newest, stored.report.manifest.info, 3);
+  EXPECT_EQ(run_program({"eval", micro / "run"}).code, 2);
+  EXPECT_THAT(run_program({"eval", micro / "run", "checkpoint.step=20"}).out,
+              testing::StartsWith("step 20: "));
 }
 
 TEST(BadCheckpoint, OfAnotherModelIsRefused) {
