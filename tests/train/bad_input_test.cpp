@@ -289,6 +289,18 @@ TEST(BadInput, ARunStaysInItsFolder) {
   EXPECT_FALSE(fs::exists(micro / "other"));
 }
 
+TEST(BadInput, EvalTakesOnlyWhatDecidesAnEvaluation) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", {"train.steps=2"});
+  for (const std::string setting : {"optim.lr=1", "train.steps=3", "run.seed=4", "log.every=5"}) {
+    const std::string key = setting.substr(0, setting.find('='));
+    expect_refused(micro, {{setting.c_str(),
+                            {"eval", micro / "run", "data.sequence_length=16", setting},
+                            2,
+                            {key + ": changes nothing", "eval takes data, indexer, model"}}});
+  }
+}
+
 // ---- Checkpoints -------------------------------------------------------------------------------
 
 std::string state_file(const std::string& run, std::int64_t step) {

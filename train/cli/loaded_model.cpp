@@ -10,6 +10,7 @@
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
 #include "train/config/load_config.h"
+#include "train/config/show_config.h"
 #include "train/metrics/printable.h"
 #include "train/run_state.h"
 
@@ -40,8 +41,14 @@ LoadedModel load_model(const std::string& path, const std::vector<std::string>& 
     reject(Failure::kUsage, "checkpoint.step: ", path, " is of step ", loaded.step, ", not ",
            *wanted, "; name the run, or leave that key out");
   }
-  loaded.config = parse_config(stored.state.config, stored.report.path + " (its configuration)",
-                               overrides, {.needs_data = false});
+  const auto config = [&](const std::vector<std::string>& with) {
+    return parse_config(stored.state.config, stored.report.path + " (its configuration)", with,
+                        {.needs_data = false});
+  };
+  loaded.config = config(overrides);
+  for (const ConfigDifference& d : config_diff(config({}), loaded.config)) {
+    loaded.changed.push_back(d.key);
+  }
   for (const std::string& warning : stored.report.warnings) {
     spdlog::warn("{}", printable(warning));
   }
