@@ -95,7 +95,7 @@ Trainer::Trainer(const RunConfig& config)
       tokenizer_(tokenizer_for(config)),
       stages_(stages_of(config)),
       data_(load_stages(config, stages_, *tokenizer_)),
-      model_(config.model) {
+      model_(require_weights(config)) {
   for (const std::string& warning : data_.front().warnings) spdlog::warn("{}", printable(warning));
   schedule_ = {config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps,
                config_.optim.decay_share, shoal::planned_steps(config_)};

@@ -1,6 +1,7 @@
 // Bad input gets one clear error and the right exit code, and leaves nothing behind.
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -264,6 +265,13 @@ TEST(BadInput, MemoryThatWillNotFit) {
         2,
         {"GiB", "lower data.sequence_length"}},
        {"bench", {"bench", "step", micro.config(), "model.hidden_size=200000"}, 2, {"GiB"}}});
+  // Before their names are listed.
+  const auto begin = std::chrono::steady_clock::now();
+  expect_refused(micro, {{"experts",
+                          with({"model.n_routed_experts=2000000"}),
+                          2,
+                          {"GiB", "n_routed_experts (now 2000000)"}}});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST(BadInput, FoldersThatCannotBeWritten) {

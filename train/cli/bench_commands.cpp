@@ -41,7 +41,7 @@ int bench_step_command(const BenchArguments& args) {
   require_openmp_blas();
   const std::int64_t T = config.data.sequence_length, B = config.train.micro_batch;
   const std::int64_t micro_batches = config.train.batch_tokens / T / B;
-  Model model(config.model);
+  Model model(require_weights(config));
   model.allocate();
   const MemoryEstimate memory = estimate_memory(model, config, micro_batches);
   require_memory(memory, config);
