@@ -99,6 +99,12 @@ Trainer::Trainer(const RunConfig& config)
   for (const std::string& warning : data_.front().warnings) spdlog::warn("{}", printable(warning));
   schedule_ = {config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps,
                config_.optim.decay_share, shoal::planned_steps(config_)};
+  const std::int64_t steps = schedule_.total_steps;
+  const IndexerSpec& last = config_.indexer.stages.back();
+  if (steps > 0 && last.from_step >= steps) {
+    spdlog::warn("indexer.stage: {} from step {} is never reached: the run ends after {} steps",
+                 name_of(last.stage), last.from_step, steps);
+  }
   model_.allocate();
   memory_ = estimate_memory(model_, config_, stages_);
   require_memory(memory_, config_at(config_, longest(stages_)));
