@@ -208,7 +208,7 @@ Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, con
     const Label label(tape, "head");
     loss.ce = cross_entropy(tape, norm_of_head(tape, trunk.X), head_->value, b.targets);
   }
-  if (mtp_ && weights.with_mtp) {
+  if (mtp_ && weights.mtp) {
     const Block::Result r =
         run_mtp(tape, trunk.X, input, mode.recompute, stats != nullptr ? &stats->back() : nullptr);
     const Label label(tape, "mtp.0");
@@ -221,7 +221,7 @@ Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, con
     loss.ce.id = loss.mtp.id = loss.balance.id = kConstant;  // said, but not learned
   }
   const std::array<Term, 4> terms{Term{loss.ce, static_cast<float>(weights.ce)},
-                                  Term{loss.mtp, static_cast<float>(weights.mtp)},
+                                  Term{loss.mtp, static_cast<float>(weights.mtp.value_or(0.0))},
                                   Term{loss.balance, static_cast<float>(weights.balance)},
                                   Term{loss.index_kl, static_cast<float>(weights.index_kl)}};
   loss.total = weighted_sum(tape, terms);

@@ -1,6 +1,7 @@
 #pragma once
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,11 +13,12 @@ namespace shoal {
 // What each sum of the loss is multiplied by; all are known before the step (spec 6, 5.4, and the
 // conventions of the parity cases: means are over the whole step).
 struct LossWeights {
-  double ce = 1.0;        // 1 / targets of the step
-  double mtp = 0.0;       // lambda / MTP targets of the step; 0 where it has none
+  double ce = 1.0;  // 1 / targets of the step
+  // lambda / MTP targets of the step, 0 where it has none: the MTP block runs all the same, because
+  // its router counts. Without a weight it does not run.
+  std::optional<double> mtp;
   double balance = 0.0;   // alpha / sequences of the step
   double index_kl = 0.0;  // coefficient / targets of the step; 0: the indexers do not learn
-  bool with_mtp = true;   // the MTP block runs: its router counts even where nothing has a target
 };
 
 struct Loss {

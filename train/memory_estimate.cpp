@@ -17,6 +17,21 @@ std::string gib(double bytes) {
   return out.str();
 }
 
+double table_bytes(const ModelConfig& m) {  // of input and output
+  return 2.0 * static_cast<double>(m.vocab_size) * static_cast<double>(m.hidden_size) *
+         sizeof(float);
+}
+
+// What to lower where the parameters are too many.
+std::string smaller_weights(const ModelConfig& m, double parameter_bytes) {
+  if (table_bytes(m) * 2.0 > parameter_bytes) {
+    return concat("lower model.vocab_size (now ", m.vocab_size, ") or model.hidden_size (now ",
+                  m.hidden_size, ')');
+  }
+  return concat("lower model.hidden_size (now ", m.hidden_size, ") or model.n_routed_experts (now ",
+                m.n_routed_experts, ')');
+}
+
 // Each block keeps its output streams for the backward pass. Checked first, because even walking
 // through a step takes some bytes per token.
 void require_streams(const RunConfig& config) {
@@ -115,6 +130,21 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config,
   return most;
 }
 
+const ModelConfig& require_weights(const RunConfig& config) {
+  const ModelConfig& m = config.model;
+  double bytes = table_bytes(m);
+  for (const FeedForwardKind kind : m.mlp_layer_types) {
+    const std::int64_t experts = kind == FeedForwardKind::kDense ? 1 : m.n_routed_experts;
+    bytes += 3.0 * sizeof(float) * static_cast<double>(experts) *
+             static_cast<double>(m.expert_width(kind)) * static_cast<double>(m.hidden_size);
+  }
+  const std::size_t available = available_memory();
+  if (3.0 * bytes <= static_cast<double>(available)) return m;
+  reject(Failure::kUsage, "values, gradients and momentum of the model's experts and tables take ",
+         gib(3.0 * bytes), ", but only ", gib(static_cast<double>(available)),
+         " are free: ", smaller_weights(m, bytes));
+}
+
 void require_memory(const MemoryEstimate& e, const RunConfig& config) {
   const std::size_t available = available_memory();
   if (e.total() <= available) return;
@@ -126,14 +156,8 @@ void require_memory(const MemoryEstimate& e, const RunConfig& config) {
     } else {
       remedy << "lower data.sequence_length (now " << config.data.sequence_length << ')';
     }
-  } else if (const double tables = 2.0 * static_cast<double>(config.model.vocab_size) *
-                                   static_cast<double>(config.model.hidden_size) * sizeof(float);
-             tables * 2.0 > static_cast<double>(e.parameters)) {
-    remedy << "lower model.vocab_size (now " << config.model.vocab_size
-           << ") or model.hidden_size (now " << config.model.hidden_size << ')';
   } else {
-    remedy << "lower model.hidden_size (now " << config.model.hidden_size
-           << ") or model.n_routed_experts (now " << config.model.n_routed_experts << ')';
+    remedy << smaller_weights(config.model, static_cast<double>(e.parameters));
   }
   const auto size = [](std::size_t bytes) { return gib(static_cast<double>(bytes)); };
   reject(Failure::kUsage, "a training step needs about ", size(e.total()), " (parameters ",

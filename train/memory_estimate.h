@@ -29,6 +29,9 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config,
 const Stage& longest(std::span<const Stage> stages);
 std::int64_t most_micro_batches(std::span<const Stage> stages);
 
+// The run's model. Error(kUsage) where not even the values, gradients and momentum of its experts
+// and tables fit: a list of parameters that names millions of experts takes minutes to make.
+const ModelConfig& require_weights(const RunConfig& config);
 // Error(kUsage) that says how much is missing and which key to lower, if it will not fit.
 void require_memory(const MemoryEstimate& estimate, const RunConfig& config);
 

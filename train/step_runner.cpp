@@ -47,12 +47,11 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
   const auto share = [](double weight, std::int64_t n) {
     return n > 0 ? weight / static_cast<double>(n) : 0.0;
   };
-  const bool alone = loss.cross_entropy_alone;
-  const bool with_mtp = model_.has_mtp() && !alone && (loss.mtp != 0.0 || loss.unweighted_mtp);
-  const LossWeights weights{share(1.0, counts.targets),
-                            with_mtp ? share(loss.mtp, counts.mtp_targets) : 0.0,
-                            alone ? 0.0 : share(loss.balance, counts.sequences),
-                            alone ? 0.0 : share(loss.index_kl, counts.rows), with_mtp};
+  LossWeights weights{share(1.0, counts.targets),
+                      {},
+                      share(loss.balance, counts.sequences),
+                      share(loss.index_kl, counts.rows)};
+  if (loss.mtp) weights.mtp = share(*loss.mtp, counts.mtp_targets);
   for (BlockStats& s : stats_) {
     std::fill(s.load.begin(), s.load.end(), 0);
     s.clamped = {};
@@ -86,7 +85,7 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
   }
   const LossSums sums = tree_sum(sums_, 0, sums_.size());
   out.ce = sums.ce * weights.ce;
-  out.mtp = sums.mtp * weights.mtp;
+  out.mtp = sums.mtp * weights.mtp.value_or(0.0);
   out.balance = sums.balance * weights.balance;
   out.index_kl = sums.index_kl * weights.index_kl;
   out.loss = out.ce + out.mtp + out.balance + out.index_kl;

@@ -1,5 +1,6 @@
 #pragma once
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,10 +13,9 @@ namespace shoal {
 
 // Weights of the loss's parts; means are over all targets, MTP targets and sequences of the step.
 struct LossConfig {
-  double mtp = 0.3, balance = 1e-4, index_kl = 1.0;
+  std::optional<double> mtp = 0.3;  // none: the MTP block does not run
+  double balance = 1e-4, index_kl = 1.0;
   IndexerStage indexer = IndexerStage::kSparse;
-  bool cross_entropy_alone = false;  // for parity cases' grad_ce
-  bool unweighted_mtp = false;       // runs MTP at weight 0 too, for parity cases' losses
 };
 
 // Sums over a step (or an evaluation), before weights.

@@ -84,15 +84,27 @@ StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_bat
   return options;
 }
 
+LossConfig loss_config(const RunConfig& config, std::int64_t step, bool late) {
+  const double mtp = late ? config.loss.mtp_late : config.loss.mtp;
+  return {mtp != 0.0 ? std::optional(mtp) : std::nullopt, config.loss.balance, config.loss.index_kl,
+          config.indexer.at(step)};
+}
+
 Trainer::Trainer(const RunConfig& config)
     : config_(config),
       tokenizer_(tokenizer_for(config)),
       stages_(stages_of(config)),
       data_(load_stages(config, stages_, *tokenizer_)),
-      model_(config.model) {
+      model_(require_weights(config)) {
   for (const std::string& warning : data_.front().warnings) spdlog::warn("{}", printable(warning));
   schedule_ = {config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps,
                config_.optim.decay_share, shoal::planned_steps(config_)};
+  const std::int64_t steps = schedule_.total_steps;
+  const IndexerSpec& last = config_.indexer.stages.back();
+  if (steps > 0 && last.from_step >= steps) {
+    spdlog::warn("indexer.stage: {} from step {} is never reached: the run ends after {} steps",
+                 name_of(last.stage), last.from_step, steps);
+  }
   model_.allocate();
   memory_ = estimate_memory(model_, config_, stages_);
   require_memory(memory_, config_at(config_, longest(stages_)));
@@ -249,8 +261,7 @@ bool Trainer::is_finished() const {
 }
 
 LossConfig Trainer::loss_config() const {
-  return {in_decay(schedule_, position_.step + 1) ? config_.loss.mtp_late : config_.loss.mtp,
-          config_.loss.balance, config_.loss.index_kl, config_.indexer.at(position_.step), false};
+  return shoal::loss_config(config_, position_.step, in_decay(schedule_, position_.step + 1));
 }
 
 void Trainer::event(const std::string& name, Json fields) {

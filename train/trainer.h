@@ -101,6 +101,8 @@ class Trainer {
 
 // Parts of a configuration in the words of the folders that use them.
 DataConfig data_config(const RunConfig& config);
+// While `step` updates are done; `late`: the rate decays.
+LossConfig loss_config(const RunConfig& config, std::int64_t step, bool late);
 StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_batches);
 
 }  // namespace shoal

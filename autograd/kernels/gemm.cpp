@@ -44,8 +44,7 @@ struct Cut {
   explicit Cut(const Gemm& g, Index pieces = 1)
       : rows(parts(g.M, kHeight)), cols(parts(g.N, kWidth)) {
     if (pieces == 1) return;
-    const bool in_rows = g.a_k == 1;
-    if (in_rows) {
+    if (lies_in_rows(g)) {
       cols = std::max(cols, std::min(cols * pieces, parts(g.N, 64)));
     } else {
       rows = std::max(rows, std::min(rows * pieces, parts(g.M, 96)));

@@ -7,6 +7,9 @@ namespace {
 
 Index smaller(Index a, Index b) { return a < b ? a : b; }
 
+// Is A read where it lies, and not packed? (Of one column both strides may be 1.)
+bool lies_in_rows(const shoal::Gemm& g) { return g.a_k == 1 && g.a_ks == nullptr; }
+
 // Panels of W columns: to[p * W * K + k * W + j] = B[k0 + k, n0 + p * W + j], zero past the edge.
 template <int W>
 void pack_b(const shoal::Gemm& g, Index k0, Index k1, Index n0, Index n1, float* to) {
@@ -195,7 +198,7 @@ template <class V, int kRows>
 void multiply_block(const shoal::Gemm& g, Index m0, Index m1, Index n0, Index n1, Index k_block,
                     float* packed_b, float* packed_a) {
   constexpr int kCols = static_cast<int>(2 * sizeof(V) / sizeof(float));
-  const bool in_rows = g.a_k == 1 && g.a_ks == nullptr;  // one column: both strides may be 1
+  const bool in_rows = lies_in_rows(g);
   const bool direct = in_rows && g.b_n == 1 && g.b_ns == nullptr && m1 - m0 <= 2 * kRows;
   const Index whole = direct ? n0 + (n1 - n0) / kCols * kCols : n0;  // columns read from B itself
   for (Index k0 = 0; k0 < g.K; k0 += k_block) {

@@ -142,7 +142,7 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
     const auto total = [&](const std::string& changed) {
       const auto s = reference.losses_after_change(changed, sequences);
       return of_indexer ? kWeights.index_kl * s.index_kl
-                        : kWeights.ce * s.ce + kWeights.mtp * s.mtp + kWeights.balance * s.balance;
+                        : kWeights.ce * s.ce + *kWeights.mtp * s.mtp + kWeights.balance * s.balance;
     };
     double rms = 0.0;
     for (const float g : grads) rms += static_cast<double>(g) * g;

@@ -1,12 +1,15 @@
 // Bad input gets one clear error and the right exit code, and leaves nothing behind.
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/train/micro_run.h"
+#include "train/checkpoint/posix_io.h"
+#include "train/checkpoint/store.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
@@ -262,6 +265,13 @@ TEST(BadInput, MemoryThatWillNotFit) {
         2,
         {"GiB", "lower data.sequence_length"}},
        {"bench", {"bench", "step", micro.config(), "model.hidden_size=200000"}, 2, {"GiB"}}});
+  // Before their names are listed.
+  const auto begin = std::chrono::steady_clock::now();
+  expect_refused(micro, {{"experts",
+                          with({"model.n_routed_experts=2000000"}),
+                          2,
+                          {"GiB", "n_routed_experts (now 2000000)"}}});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST(BadInput, FoldersThatCannotBeWritten) {
@@ -285,6 +295,18 @@ TEST(BadInput, ARunStaysInItsFolder) {
   EXPECT_EQ(ended.code, 2);
   EXPECT_THAT(ended.last_line(), HasSubstr("run.dir: a run goes on in its own folder"));
   EXPECT_FALSE(fs::exists(micro / "other"));
+}
+
+TEST(BadInput, EvalTakesOnlyWhatDecidesAnEvaluation) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", {"train.steps=2"});
+  for (const std::string setting : {"optim.lr=1", "train.steps=3", "run.seed=4", "log.every=5"}) {
+    const std::string key = setting.substr(0, setting.find('='));
+    expect_refused(micro, {{setting.c_str(),
+                            {"eval", micro / "run", "data.sequence_length=16", setting},
+                            2,
+                            {key + ": changes nothing", "eval takes data, indexer, model"}}});
+  }
 }
 
 // ---- Checkpoints -------------------------------------------------------------------------------
@@ -364,6 +386,17 @@ TEST(BadCheckpoint, EvalTakesTheStepThatIsAskedFor) {
       run_program({"eval", micro / "run/checkpoints/step-00000020", "checkpoint.step=15"});
   EXPECT_EQ(other.code, 2);
   EXPECT_THAT(other.last_line(), HasSubstr("is of step 20, not 15"));
+
+  // The newest one is not looked at: here it holds the configuration of another program.
+  PosixIo io;
+  CheckpointStore::Stored stored = read_stored(io, micro / "run");
+  StateView newest = stored.state.view();
+  newest.step = 25;
+  newest.config = "model: {unheard_of: 1}\n";
+  CheckpointStore(io, micro / "run/checkpoints").save(newest, stored.report.manifest.info, 3);
+  EXPECT_EQ(run_program({"eval", micro / "run"}).code, 2);
+  EXPECT_THAT(run_program({"eval", micro / "run", "checkpoint.step=20"}).out,
+              testing::StartsWith("step 20: "));
 }
 
 TEST(BadCheckpoint, OfAnotherModelIsRefused) {

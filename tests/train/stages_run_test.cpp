@@ -85,6 +85,19 @@ TEST(StagesRun, WarmUpWithoutTheIndexersLossLearnsNothing) {
   }
 }
 
+TEST(StagesRun, AnIndexerStageBeyondTheEndIsSaid) {
+  const MicroRun micro;
+  for (const bool beyond : {false, true}) {
+    const std::string stages = concat("indexer.stage=[{stage: dense}, {stage: sparse, from_step: ",
+                                      MicroRun::kSteps - (beyond ? 0 : 1), "}]");
+    const Ended ended = micro.train("a", {stages, "--dry-run"});
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    const std::string said =
+        "indexer.stage: sparse from step 24 is never reached: the run ends after 24 steps";
+    EXPECT_EQ(ended.err.find(said) != std::string::npos, beyond) << ended.err;
+  }
+}
+
 // The memory of the largest stage is taken at the start: a run of it alone asks for as much.
 TEST(StagesRun, TakesTheMemoryOfTheLargestStage) {
   const MicroRun micro;

@@ -15,6 +15,7 @@
 #include "tests/optim/heap_count.h"
 #include "tests/optim/testing.h"
 #include "train/memory_estimate.h"
+#include "train/trainer.h"
 
 namespace shoal::testing {
 namespace {
@@ -281,12 +282,17 @@ TEST(StepRunner, TheMtpRouterCountsWithoutTargets) {
   const StepOutcome with = runner.gradients({&batch, 1}, {0.3, 0.01});
   EXPECT_EQ(with.mtp, 0.0);
   EXPECT_EQ(routed(), 2 * config.num_experts_per_tok);
-  const StepOutcome without = runner.gradients({&batch, 1}, {0.0, 0.01});
+  const StepOutcome without = runner.gradients({&batch, 1}, {std::nullopt, 0.01});
   EXPECT_EQ(routed(), 0);
   EXPECT_GT(with.balance, without.balance + 0.005);
-  LossConfig said{0.0, 0.01};
-  said.unweighted_mtp = true;
-  EXPECT_EQ(runner.gradients({&batch, 1}, said).balance, with.balance);
+  EXPECT_EQ(runner.gradients({&batch, 1}, {0.0, 0.01}).balance, with.balance);
+}
+
+TEST(StepRunner, WithoutAWeightInTheConfigurationMtpDoesNotRun) {
+  RunConfig config;
+  config.loss.mtp_late = 0.0;
+  EXPECT_EQ(loss_config(config, 0, false).mtp, 0.3);
+  EXPECT_EQ(loss_config(config, 0, true).mtp, std::nullopt);
 }
 
 TEST(StepRunner, RouterBiasesFollowTheLoads) {

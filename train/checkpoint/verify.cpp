@@ -11,9 +11,11 @@
 namespace shoal {
 namespace {
 
-bool names_a_step(const std::string& path) {
-  const std::size_t slash = path.find_last_of('/', path.size() - 2);
-  return path.substr(slash == path.npos ? 0 : slash + 1).starts_with("step-");
+bool names_a_step(std::string path) {
+  while (path.ends_with('/')) path.pop_back();
+  const std::string name = path.substr(path.find_last_of('/') + 1);
+  return name.size() > 5 && name.starts_with("step-") &&
+         name.find_first_not_of("0123456789", 5) == name.npos;
 }
 
 // Folders of the checkpoints that a path means, newest first.
@@ -25,7 +27,9 @@ std::vector<std::string> folders_of(Io& io, const std::string& path) {
       return entry.name == name && entry.folder == folder;
     });
   };
-  if (has(kManifestName, false) || names_a_step(path)) return {path};
+  // Other programs have a manifest.json, too.
+  const bool has_both = has(kManifestName, false) && has(kStateName, false);
+  if (has_both || names_a_step(path)) return {path};
   std::vector<std::string> folders;
   const std::string store = has("checkpoints", true) ? path + "/checkpoints" : path;
   for (const Found& found : CheckpointStore(io, store).list()) folders.push_back(found.path);

@@ -37,11 +37,11 @@ int bench_step_command(const BenchArguments& args) {
     spdlog::warn("of stages by step (train.stages, indexer.stage) the first is timed");
   }
   config = config_at(config, stages.front());
-  const IndexerStage indexer_stage = config.indexer.at(0);
+  const LossConfig loss = loss_config(config, 0, false);
   require_openmp_blas();
   const std::int64_t T = config.data.sequence_length, B = config.train.micro_batch;
   const std::int64_t micro_batches = config.train.batch_tokens / T / B;
-  Model model(config.model);
+  Model model(require_weights(config));
   model.allocate();
   const MemoryEstimate memory = estimate_memory(model, config, micro_batches);
   require_memory(memory, config);
@@ -61,9 +61,7 @@ int bench_step_command(const BenchArguments& args) {
     }
     const long faults_before = page_faults();
     const auto begin = std::chrono::steady_clock::now();
-    const StepOutcome out = runner.step(
-        batches, {config.loss.mtp, config.loss.balance, config.loss.index_kl, indexer_stage}, step,
-        config.optim.lr * 1e-3);
+    const StepOutcome out = runner.step(batches, loss, step, config.optim.lr * 1e-3);
     const double time =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!out.updated) reject(Failure::kNumbers, "bench: step ", step, " is not finite");
@@ -77,7 +75,7 @@ int bench_step_command(const BenchArguments& args) {
     balance.push_back(out.balance);
     index_kl.push_back(out.index_kl);
     step_work = 0.0;
-    const IndexerMode indexer{indexer_stage, config.loss.index_kl != 0.0};
+    const IndexerMode indexer{loss.indexer, config.loss.index_kl != 0.0};
     for (const Batch& batch : batches) step_work += step_flops(config.model, indexer, batch);
   }
   const double peak = std::max(peak_before, measure_matmul_peak_gflops());

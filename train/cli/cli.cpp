@@ -52,9 +52,9 @@ CLI::App* command(CLI::App& parent, const std::string& name, const std::string& 
   return app;
 }
 
-void add_overrides(CLI::App* app, std::vector<std::string>& overrides) {
-  app->add_option("overrides", overrides,
-                  "settings as key=value, such as optim.lr=3e-4 or model.hc_mult=2")
+void add_overrides(CLI::App* app, std::vector<std::string>& overrides,
+                   const std::string& examples = "optim.lr=3e-4 or model.hc_mult=2") {
+  app->add_option("overrides", overrides, "settings as key=value, such as " + examples)
       ->type_name("key=value");
 }
 // A CLI::Range lets NaN pass, and an option without a sign reads -1 as a huge number.
@@ -117,7 +117,7 @@ void declare(CLI::App& app, Options& o, int& code) {
   c = command(app, "eval", "loss and bits per byte on the validation data",
               "shoal eval runs/tiny --json");
   c->add_option("run", o.eval.run, "a run or one of its checkpoints")->required()->type_name("RUN");
-  add_overrides(c, o.eval.overrides);
+  add_overrides(c, o.eval.overrides, "checkpoint.step=500 or data.validation=[FILE]");
   add_json(c, o.eval.json);
   c->callback([&] { code = eval_command(o.eval); });
 

@@ -14,7 +14,10 @@
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/verify.h"
 #include "train/cli/commands.h"
+#include "train/config/document.h"
+#include "train/config/model_json.h"
 #include "train/interop/import_model.h"
+#include "train/interop/json_file.h"
 #include "train/interop/model_weights.h"
 #include "train/metrics/printable.h"
 #include "train/metrics/records.h"
@@ -122,9 +125,24 @@ void inspect_weights(const std::string& path, bool json) {
   if (json) std::cout << line_of(Json{{"path", path}, {"tensors", tensors}}) << '\n';
 }
 
+// The folder of another kind of model is whole or damaged for another program to say.
+void require_own_model(const std::string& folder) {
+  const std::string file = folder + "/config.json";
+  nlohmann::json type;
+  try {
+    if (fs::exists(file)) type = read_json_object(file).value("model_type", type);
+  } catch (const Error&) {
+    return;  // damage
+  }
+  if (type.is_null() || type == kTransformersModelType || type == kOwnModelType) return;
+  reject(Failure::kData, file, ": model_type ", excerpt(type.dump()), " is no model of ours; \"",
+         kTransformersModelType, "\" and \"", kOwnModelType, "\" can be verified");
+}
+
 // Of the files one by one, and then of how they fit together.
 std::vector<std::string> verify_weights(const std::string& path) {
   if (!fs::is_directory(path)) return verify_safetensors(path);
+  require_own_model(path);
   std::vector<std::string> problems;
   for (const auto& entry : fs::directory_iterator(path)) {
     if (entry.path().extension() != ".safetensors") continue;

@@ -1,6 +1,7 @@
 // eval, parity, report: what needs a model and no training.
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -13,8 +14,32 @@
 #include "train/trainer.h"
 
 namespace shoal {
+namespace {
+
+// Sections and keys that decide an evaluation.
+constexpr std::array kOfEvaluation = {"data",
+                                      "indexer",
+                                      "model",
+                                      "train.batch_tokens",
+                                      "train.eval_sequences",
+                                      "train.micro_batch",
+                                      "train.stages",
+                                      "checkpoint.step"};
+
+void require_of_evaluation(const std::string& key) {
+  std::string taken;
+  for (const std::string name : kOfEvaluation) {
+    if (key == name || key.starts_with(name + ".")) return;
+    taken += (taken.empty() ? "" : ", ") + name;
+  }
+  reject(Failure::kUsage, key, ": changes nothing in an evaluation; eval takes ", taken);
+}
+
+}  // namespace
+
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
+  for (const std::string& key : loaded.changed) require_of_evaluation(key);
   const std::vector<Stage> stages = stages_of(loaded.config);
   const RunConfig config = config_at(loaded.config, stages[stage_at(stages, loaded.step)]);
   DataConfig corpora = data_config(config);

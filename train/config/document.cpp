@@ -84,6 +84,15 @@ std::string excerpt(const std::string& text, std::size_t limit) {
   return out;
 }
 
+Node scalar(const std::string& text, const Place& place, bool quoted) {
+  Node node;
+  node.kind = Node::Kind::kScalar;
+  node.text = text;
+  node.quoted = quoted;
+  node.place = place;
+  return node;
+}
+
 std::string describe(const Node& node) {
   switch (node.kind) {
     case Node::Kind::kNull:

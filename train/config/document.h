@@ -43,6 +43,8 @@ struct Node {
   bool erase(const std::string& key);
 };
 
+Node scalar(const std::string& text, const Place& place, bool quoted);
+
 // Maps merge key by key, everything else is replaced; an empty value leaves a map as it is.
 void merge(Node& into, Node over);
 

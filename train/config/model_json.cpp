@@ -69,15 +69,6 @@ constexpr const char* kRequired[] = {
     "num_experts_per_tok", "moe_intermediate_size",
 };
 
-Node scalar(const std::string& text, const Place& place, bool quoted = true) {
-  Node node;
-  node.kind = Node::Kind::kScalar;
-  node.text = text;
-  node.quoted = quoted;
-  node.place = place;
-  return node;
-}
-
 class ModelReader {
  public:
   explicit ModelReader(const std::string& where)
@@ -142,7 +133,7 @@ class ModelReader {
       for (const auto& item : json) node.items.push_back(convert(item, depth + 1));
       return node;
     }
-    if (json.is_string()) return scalar(json.get<std::string>(), place_);
+    if (json.is_string()) return scalar(json.get<std::string>(), place_, true);
     if (json.is_null() || json.is_binary()) return {};
     return scalar(json.dump(), place_, false);
   }

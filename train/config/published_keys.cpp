@@ -14,15 +14,6 @@ namespace {
 constexpr const char* kSparse = "compressed_sparse_attention";
 constexpr const char* kHeavy = "heavily_compressed_attention";
 
-Node scalar(const std::string& text, const Place& place, bool quoted) {
-  Node node;
-  node.kind = Node::Kind::kScalar;
-  node.text = text;
-  node.quoted = quoted;
-  node.place = place;
-  return node;
-}
-
 Node empty(Node::Kind kind, const Place& place) {
   Node node;
   node.kind = kind;

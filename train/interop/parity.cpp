@@ -58,9 +58,7 @@ class Runner {
     runner_ = std::make_unique<StepRunner>(model_, tape_, options);
   }
   LossConfig loss() const {
-    LossConfig loss{want_.mtp_weight, want_.balance_weight, want_.index_kl_weight};
-    loss.unweighted_mtp = true;
-    return loss;
+    return {want_.mtp_weight, want_.balance_weight, want_.index_kl_weight};
   }
 
   void compare_forward(ParityComparison& to, const Batch& batch) {
@@ -83,9 +81,8 @@ class Runner {
       to.gradient(name, got);
     });
     if (want_.grad_ce.empty()) return;
-    LossConfig alone = loss();
-    alone.cross_entropy_alone = true;
-    runner_->gradients(std::span<const Batch>(&batch, 1), alone);
+    const LossConfig cross_entropy_alone{{}, 0.0, 0.0};
+    runner_->gradients(std::span<const Batch>(&batch, 1), cross_entropy_alone);
     for_each_gradient(want_.grad_ce, [&](const std::string& name, std::span<const float> got) {
       to.gradient_ce(name, got);
     });

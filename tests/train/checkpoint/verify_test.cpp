@@ -38,7 +38,10 @@ TEST_F(Verify, TakesACheckpointARunOrItsFolder) {
   }
   io.put("/other/file", "x");
   io.put("/young/checkpoints/.tmp-step-00000001/state.h5", "x");
-  for (const char* path : {"/other", "/other/file", "/nowhere", "/young", ""}) {
+  io.put("/site/manifest.json", "{}");
+  io.put("/step-by-step/file", "x");
+  for (const char* path :
+       {"/other", "/other/file", "/nowhere", "/young", "/site", "/step-by-step", ""}) {
     EXPECT_FALSE(is_checkpoint_path(io, path)) << path;
     EXPECT_THROW(verify_checkpoint(io, path), Error) << path;
     EXPECT_THROW(inspect_checkpoint(io, path), Error) << path;

@@ -262,6 +262,13 @@ TEST_F(Exchange, VerifyComparesConfigurationAndWeights) {
   wide["hidden_size"] = 36;
   EXPECT_THAT(problem_of(wide.dump()), HasSubstr("expected [258, 36]"));
   EXPECT_THAT(problem_of("{"), HasSubstr("hub/config.json: is not valid JSON"));
+  // Another program's model is not damaged.
+  auto foreign = whole;
+  foreign["model_type"] = "llama";
+  micro_.folder().write("hub/config.json", foreign.dump());
+  const Ended ended = run_program({"verify", micro_ / "hub"});
+  EXPECT_EQ(ended.code, 3) << ended.out;
+  EXPECT_THAT(ended.last_line(), HasSubstr("hub/config.json: model_type \"llama\""));
   micro_.folder().write("hub/config.json", whole.dump());
   run_well({"verify", micro_ / "hub"});
 }
