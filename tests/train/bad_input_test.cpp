@@ -419,6 +419,7 @@ TEST(BadCheckpoint, OfAnotherModelIsRefused) {
 // ---- Disk and pipes ----------------------------------------------------------------------------
 
 TEST(BadDisk, AFullOneCostsCheckpointsAndExits5AtTheEnd) {
+  SKIP_WITHOUT_FILE_LIMIT();
   const MicroRun micro;
   micro.train_to_the_end("undisturbed");
   // A checkpoint has 640 kB; metrics, log and report stay below the limit.
@@ -437,6 +438,7 @@ TEST(BadDisk, AFullOneCostsCheckpointsAndExits5AtTheEnd) {
 
 // Where not even its beginning can be written there is no run.
 TEST(BadDisk, AFullOneAtTheBeginningLeavesNoFolder) {
+  SKIP_WITHOUT_FILE_LIMIT();
   const MicroRun micro;
   micro.train_to_the_end("run", {"train.steps=2"});
   const auto before = everything_in(micro.folder().path());
@@ -452,6 +454,7 @@ TEST(BadDisk, AFullOneAtTheBeginningLeavesNoFolder) {
 
 // Without steps the clock ends a run, and its end has to be saved all the same.
 TEST(BadDisk, AFullOneAtTheEndOfTheMinutesExits5) {
+  SKIP_WITHOUT_FILE_LIMIT();
   const MicroRun micro;
   const Ended ended = micro.train(
       "run", {"train.steps=0", "train.minutes=0.002", "log.every=1000", "train.eval_every=0"},
@@ -460,6 +463,7 @@ TEST(BadDisk, AFullOneAtTheEndOfTheMinutesExits5) {
 }
 
 TEST(BadDisk, AFullOneLeavesNoHalfTokenFile) {
+  SKIP_WITHOUT_FILE_LIMIT();
   const MicroRun micro;
   const Ended ended =
       run_program({"prepare", micro / "a.tokens", micro / "corpus.txt"}, {.file_bytes = 2000});

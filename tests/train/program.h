@@ -31,6 +31,13 @@ struct ProgramOptions {
   std::string in = "/dev/null";  // the file that is its stdin
 };
 
+// Skips a test that sets file_bytes: ThreadSanitizer writes half a MiB before main, or dies.
+#ifdef SHOAL_TSAN
+#define SKIP_WITHOUT_FILE_LIMIT() GTEST_SKIP() << "ThreadSanitizer writes files of its own"
+#else
+#define SKIP_WITHOUT_FILE_LIMIT() static_cast<void>(0)
+#endif
+
 // The built program `shoal` in a process of its own. Its signals have their default actions, its
 // waiting threads sleep, because test programs share the cores.
 class Program {

@@ -304,6 +304,7 @@ TEST_F(Exchange, BadWeightsAreRefused) {
 }
 
 TEST_F(Exchange, AFullDiskLeavesNothing) {
+  SKIP_WITHOUT_FILE_LIMIT();
   const auto before = everything_in(micro_.folder().path());
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"export", micro_ / "run", micro_ / "new"},
