@@ -83,8 +83,9 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64
     e.optimizer += static_cast<std::size_t>(slice.size) * sizeof(float) * (muon ? 1 : 2);
   }
   const ParallelOff off;
+  // Addresses only, nothing is written; the tape is content with what is left.
+  PageRange gradients(flat_bytes);
   Tape tape;
-  PageRange gradients(flat_bytes);  // addresses only: nothing is written
   model.store().bind_grads(reinterpret_cast<float*>(gradients.data()));
   const Batch batch = shape_batch(config.train.micro_batch, config.data.sequence_length,
                                   config.model.vocab_size, 0);
