@@ -143,22 +143,14 @@ Floats random_floats(std::int64_t count, std::uint64_t stream) {
 // The sum of o times fixed numbers, and its gradients.
 Ran run(const Sizes& s, const Layout& l) {
   Tape tape({std::size_t{1} << 28, std::size_t{1} << 28});
-  std::vector<Param> params(4);
-  const Shape shapes[] = {{s.N, s.H * s.D}, {s.N + s.earlier, s.D}, {s.H}, {l.M, s.D}};
-  std::vector<Floats> values(4), grads(4);
-  for (std::size_t k = 0; k < 4; ++k) {
-    values[k] = random_floats(shapes[k].numel(), k);
-    grads[k].resize(values[k].size());
-    params[k].value = {values[k].data(), shapes[k], DType::kF32, kConstant};
-    params[k].grad = {grads[k].data(), shapes[k], DType::kF32, kConstant};
-  }
+  Leaves leaves({{s.N, s.H * s.D}, {s.N + s.earlier, s.D}, {s.H}, {l.M, s.D}});
+  const std::vector<Tensor> in = leaves.on(tape);
   const Rope rope(s.pairs, s.N + s.earlier);
-  Entries entries{tape.leaf(params[3]), integers(tape, l.begin), integers(tape, l.count), {}};
+  Entries entries{in[3], integers(tape, l.begin), integers(tape, l.count), {}};
   if (!l.chosen.empty()) {
     entries.chosen = integers(tape, l.chosen, {s.N, s.k});
   }
-  const Attended out = attention(tape, tape.leaf(params[0]), tape.leaf(params[1]),
-                                 tape.leaf(params[2]), integers(tape, l.first),
+  const Attended out = attention(tape, in[0], in[1], in[2], integers(tape, l.first),
                                  integers(tape, l.position), rope.table(), s.window, entries);
   Floats weights = random_floats(out.o.shape.numel(), 9);
   Tensor flat = out.o;
@@ -168,7 +160,8 @@ Ran run(const Sizes& s, const Layout& l) {
   const auto copy = [](const Tensor& t) {
     return Floats(t.as<float>(), t.as<float>() + t.shape.numel());
   };
-  return {copy(out.o), copy(out.lse), grads[0], grads[1], grads[2], grads[3]};
+  return {copy(out.o),     copy(out.lse),   leaves.grads[0],
+          leaves.grads[1], leaves.grads[2], leaves.grads[3]};
 }
 
 bool same_bits(const Floats& a, const Floats& b) {

@@ -211,22 +211,10 @@ GRADIENT_CASES(HcExpandCollapse) {
 // Outputs of the middle one of three steps, and the gradients of all inputs.
 std::vector<std::vector<float>> run_steps(const Sizes& s, bool fused) {
   const MixingShape shape{Mixing::kManifold, s.n, s.iterations, 1e-6F};
-  const std::vector<Shape> shapes = step_shapes(s, shape);
-  std::vector<std::vector<float>> all;
-  std::vector<Param> params(shapes.size());
-  std::vector<std::vector<float>> values(shapes.size()), grads(shapes.size());
+  Leaves leaves(step_shapes(s, shape));
+  for (float& fn : leaves.values[4]) fn *= 0.3F;
   Tape tape({1 << 28, 1 << 28});
-  std::vector<Tensor> in;
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    const auto value = normal(i == 4 ? 0.3 : 1.0, 0.0, i);
-    for (std::int64_t k = 0; k < shapes[i].numel(); ++k) {
-      values[i].push_back(static_cast<float>(value(k)));
-    }
-    grads[i].resize(values[i].size());
-    params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
-    params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
-    in.push_back(tape.leaf(params[i]));
-  }
+  const std::vector<Tensor> in = leaves.on(tape);
   const Tensor x = hc_expand(tape, in[0], in[1], in[2], in[3]);
   std::vector<Tensor> out;
   if (fused) {
@@ -239,9 +227,10 @@ std::vector<std::vector<float>> run_steps(const Sizes& s, bool fused) {
   // Streams and mixing weights go on through another use, so that all four have a cotangent.
   const Tensor end = hc_expand(tape, out[0], out[1], out[2], out[3]);
   tape.seed(end, end);
+  std::vector<std::vector<float>> all;
   for (const Tensor& t : out) all.emplace_back(t.as<float>(), t.as<float>() + t.shape.numel());
   tape.walk_back(0);
-  all.insert(all.end(), grads.begin(), grads.end());
+  all.insert(all.end(), leaves.grads.begin(), leaves.grads.end());
   return all;
 }
 

@@ -111,33 +111,10 @@ GRADIENT_CASES(IndexLoss) {
 }
 
 // The indexer's inputs of index_loss() and then the teacher's, HT heads of width DT.
-// Gradients begin as ones, so that what is not written shows.
-struct LossInputs {
-  LossInputs(std::int64_t N, std::int64_t H, std::int64_t D, std::int64_t M, std::int64_t HT = 1,
-             std::int64_t DT = 3)
-      : shapes{{N, H * D}, {M, D}, {N, H}, {N, HT * DT}, {M, DT}, {N, HT}} {
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      values.emplace_back();
-      for (std::int64_t j = 0; j < shapes[i].numel(); ++j) {
-        values[i].push_back(static_cast<float>(normal(1.0, 0.0, i)(j)));
-      }
-      grads.emplace_back(values[i].size(), 1.0F);
-    }
-  }
-  std::vector<Tensor> leaves(Tape& tape) {
-    std::vector<Tensor> in;
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
-      params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
-      in.push_back(tape.leaf(params[i]));
-    }
-    return in;
-  }
-
-  std::vector<Shape> shapes;
-  std::vector<Param> params = std::vector<Param>(6);
-  std::vector<std::vector<float>> values, grads;
-};
+Leaves loss_inputs(std::int64_t N, std::int64_t H, std::int64_t D, std::int64_t M,
+                   std::int64_t HT = 1, std::int64_t DT = 3) {
+  return Leaves({{N, H * D}, {M, D}, {N, H}, {N, HT * DT}, {M, DT}, {N, HT}});
+}
 
 // The derivative of a row's KL by its scores is softmax - p, which sums to zero (spec 13.3). Seen
 // through a coordinate in which every key is 1 while all products are positive: its gradient is
@@ -147,13 +124,13 @@ TEST(IndexLoss, AQuerysGradientsSumToZero) {
   const Blocks blocks(Documents(N, {0, 17}), 2);
   for (const std::int64_t k : {0, 3}) {
     Tape tape({1 << 26, 1 << 26});
-    LossInputs inputs(N, H, D, blocks.size());
+    Leaves inputs = loss_inputs(N, H, D, blocks.size());
     for (std::size_t i = 0; i < 2; ++i) {
       for (std::size_t j = D - 1; j < inputs.values[i].size(); j += D) {
         inputs.values[i][j] = i == 0 ? 30.0F : 1.0F;
       }
     }
-    const std::vector<Tensor> in = inputs.leaves(tape);
+    const std::vector<Tensor> in = inputs.on(tape);
     const Tensor chosen =
         k > 0 ? integers(tape, random_choice(blocks.begin, blocks.count, k, 4), {N, k}) : Tensor{};
     const Integers valid(N, 1);
@@ -182,8 +159,8 @@ TEST(IndexLoss, ASingleEntryTeachesNothing) {
   constexpr std::int64_t N = 40, H = 2, D = 3;
   const Blocks blocks(Documents(N, {0, 17}), 2);
   Tape tape({1 << 26, 1 << 26});
-  LossInputs inputs(N, H, D, blocks.size());
-  const std::vector<Tensor> in = inputs.leaves(tape);
+  Leaves inputs = loss_inputs(N, H, D, blocks.size());
+  const std::vector<Tensor> in = inputs.on(tape);
   const Tensor chosen = integers(tape, random_choice(blocks.begin, blocks.count, 1, 4), {N, 1});
   const IndexLoss loss = index_loss(tape, scores_of(tape, in, blocks), {in[3], in[4], in[5]},
                                     chosen, integers(tape, Integers(N, 1)));
@@ -201,8 +178,8 @@ TEST(IndexLoss, AListOfAllEqualsTheRange) {
   const Blocks blocks(Documents(N, {0, 41, 42}), 3);
   const auto run = [&](bool list) {
     Tape tape({1 << 26, 1 << 26});
-    LossInputs inputs(N, H, D, blocks.size(), HT, DT);
-    const std::vector<Tensor> in = inputs.leaves(tape);
+    Leaves inputs = loss_inputs(N, H, D, blocks.size(), HT, DT);
+    const std::vector<Tensor> in = inputs.on(tape);
     const Tensor chosen =
         list ? integers(tape, random_choice(blocks.begin, blocks.count, k, 4), {N, k}) : Tensor{};
     const IndexLoss loss = index_loss(tape, scores_of(tape, in, blocks), {in[3], in[4], in[5]},

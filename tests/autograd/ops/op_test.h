@@ -43,6 +43,33 @@ inline std::function<double(std::int64_t)> normal(double factor, double centre =
   };
 }
 
+// Parameters of normal numbers. Gradients begin as ones, so that what is not written shows.
+struct Leaves {
+  explicit Leaves(std::vector<Shape> shapes_) : shapes(std::move(shapes_)), params(shapes.size()) {
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      const auto value = normal(1.0, 0.0, i);
+      std::vector<float>& to = values.emplace_back();
+      for (std::int64_t k = 0; k < shapes[i].numel(); ++k) {
+        to.push_back(static_cast<float>(value(k)));
+      }
+      grads.emplace_back(to.size(), 1.0F);
+    }
+  }
+  std::vector<Tensor> on(Tape& tape) {
+    std::vector<Tensor> in;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      params[i].value = {values[i].data(), shapes[i], DType::kF32, kConstant};
+      params[i].grad = {grads[i].data(), shapes[i], DType::kF32, kConstant};
+      in.push_back(tape.leaf(params[i]));
+    }
+    return in;
+  }
+
+  std::vector<Shape> shapes;
+  std::vector<Param> params;
+  std::vector<std::vector<float>> values, grads;
+};
+
 // Angles position * 0.7^i, as float32 for the op; the reference reads the same rounded table.
 struct Rope {
   std::vector<float> cos_sin;
