@@ -245,14 +245,14 @@ void expand_n(const shoal::ExpandForward& b) {
     float* y = to == To::kPast ? nullptr : b.y + i * n * C;
     float* past = to == To::kCache ? nullptr : b.past + i * n * C;
     const Index next = i + 1 < b.rows ? n * C : 0;
-    const float *next_x = x + next, *next_y = y + next;
+    const float* next_x = x + next;
     Index c = 0;
     for (; c + W <= C; c += W) {
       const V o = load<V>(out + c);
       V v[n];
       for (int j = 0; j < n; ++j) v[j] = load<V>(x + j * C + c);
       fetch_vectors<V, n>(next_x + n * c);
-      if constexpr (to == To::kCache) fetch_vectors<V, n>(next_y + n * c);
+      if constexpr (to == To::kCache) fetch_vectors<V, n>(y + next + n * c);
       for (int k = 0; k < n; ++k) {
         V sum = multiply_add(V{}, post[k], o);
         for (int j = 0; j < n; ++j) sum = multiply_add(sum, comb[j * n + k], v[j]);

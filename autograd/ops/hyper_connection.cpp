@@ -324,13 +324,13 @@ struct HcExpandCollapse {
     const std::int64_t width = s.expand.n() * s.expand.C();
     const bool past = goes_past_caches(y[kY]);
     for_chunks(s.collapse.N(), [&](Range rows) {
-      auto* near = static_cast<float*>(
-          thread_scratch(1, static_cast<std::size_t>(kProjectRows * width) * sizeof(float)));
+      const auto bytes = static_cast<std::size_t>(kProjectRows * width) * sizeof(float);
+      auto* scratch = past ? static_cast<float*>(thread_scratch(1, bytes)) : nullptr;
       for (std::int64_t i = rows.begin; i < rows.end; i += kProjectRows) {
         const std::int64_t some = std::min(kProjectRows, rows.end - i);
         const std::int64_t later = std::min(kProjectRows, rows.end - i - some), next = i + some;
         float* to = y[kY].as<float>() + i * width;
-        if (!past) near = to;
+        float* near = past ? scratch : to;
         s.expand.forward(kernels, i, some, near, past ? to : nullptr);
         s.collapse.forward(kernels, packed.data(), i, some, near, mix,
                            {{ahead(s.expand.x, next, later), ahead(s.expand.out, next, later),
