@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "autograd/base/check.h"
+#include "autograd/base/utf8.h"
 #include "data/lines.h"
 #include "data/read_file.h"
 #include "data/token_file.h"
-#include "data/utf8.h"
 
 namespace shoal {
 namespace {

@@ -65,7 +65,7 @@ Weights weights_of(Convention convention) {
 }  // namespace
 
 const char* name_of(Part part) {
-  constexpr std::array<const char*, kParts> kNames = {
+  constexpr std::array<const char*, kCostParts> kNames = {
       "embedding", "head",   "attention", "compressor", "indexer", "indexer_weights",
       "experts",   "router", "mixing",    "norms",      "mtp"};
   return kNames[static_cast<std::size_t>(part)];

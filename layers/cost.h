@@ -27,11 +27,11 @@ enum class Part {
   kNorms,   // of blocks, and the last one
   kMtp,     // the whole module
 };
-inline constexpr std::size_t kParts = 11;
+inline constexpr std::size_t kCostParts = 11;
 const char* name_of(Part part);
 
 struct ParameterCount {
-  std::array<std::int64_t, kParts> parts{}, active{};  // active: what one token uses
+  std::array<std::int64_t, kCostParts> parts{}, active{};  // active: what one token uses
   std::int64_t operator[](Part part) const { return parts[static_cast<std::size_t>(part)]; }
   std::int64_t active_of(Part part) const { return active[static_cast<std::size_t>(part)]; }
   std::int64_t with_mtp() const;

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "autograd/kernels/rope.h"
+#include "autograd/kernels/rotate.h"
 #include "layers/config.h"
 
 namespace shoal {

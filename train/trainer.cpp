@@ -7,17 +7,17 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "autograd/base/printable.h"
 #include "autograd/base/sha256.h"
 #include "autograd/kernels/peak.h"
 #include "train/config/show_config.h"
-#include "train/evaluator.h"
-#include "train/generator.h"
+#include "train/generate/evaluator.h"
+#include "train/generate/generator.h"
 #include "train/interop/load_weights.h"
 #include "train/metrics/log_setup.h"
-#include "train/metrics/printable.h"
 #include "train/report/report.h"
-#include "train/signals.h"
-#include "train/version.h"
+#include "train/run/signals.h"
+#include "train/run/version.h"
 
 namespace shoal {
 namespace fs = std::filesystem;
@@ -79,7 +79,7 @@ StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_bat
                        config.optim.update_rms};
   options.clip = config.optim.clip;
   options.router_bias_speed = config.stability.router_bias_speed;
-  options.recompute = config.train.recompute == Recompute::kBlock;
+  options.recompute = config.train.recompute == RecomputePolicy::kBlock;
   options.micro_batches = micro_batches;
   return options;
 }

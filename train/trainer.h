@@ -11,13 +11,13 @@
 #include "optim/schedule.h"
 #include "train/config/run_config.h"
 #include "train/config/stages.h"
-#include "train/memory_estimate.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
-#include "train/run_folder.h"
-#include "train/run_state.h"
-#include "train/step_runner.h"
+#include "train/run/memory_estimate.h"
+#include "train/run/run_folder.h"
+#include "train/run/run_state.h"
+#include "train/step/step_runner.h"
 
 namespace shoal {
 

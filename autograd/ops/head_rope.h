@@ -1,5 +1,5 @@
 #pragma once
-#include "autograd/kernels/rope.h"
+#include "autograd/kernels/rotate.h"
 #include "autograd/tape.h"
 
 namespace shoal {

@@ -8,7 +8,7 @@
 
 #include "autograd/base/check.h"
 #include "data/tokenizer/bytes.h"
-#include "tests/data/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shoal {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "data/prepare.h"
 #include "data/tokenizer/bytes.h"
-#include "tests/data/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shoal {
 namespace {

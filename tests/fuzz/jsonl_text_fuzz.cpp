@@ -3,8 +3,8 @@
 #include <string_view>
 
 #include "autograd/base/check.h"
+#include "autograd/base/utf8.h"
 #include "data/text_source.h"
-#include "data/utf8.h"
 
 namespace {
 

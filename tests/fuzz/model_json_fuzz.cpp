@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/base/check.h"
-#include "train/config/model_json.h"
+#include "train/config/published/model_json.h"
 
 // config.json: an Error about data or about the combination, or a model that survives being
 // written and read.

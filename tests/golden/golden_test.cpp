@@ -10,8 +10,8 @@
 #include "autograd/base/parallel.h"
 #include "autograd/kernels/gemm.h"
 #include "tests/train/interop/temp_folder.h"
-#include "train/interop/parity.h"
 #include "train/interop/safetensors.h"
+#include "train/parity/parity.h"
 
 namespace shoal {
 namespace {

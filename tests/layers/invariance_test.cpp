@@ -5,8 +5,8 @@
 #include <span>
 
 #include "autograd/kernels/gemm.h"
-#include "tests/layers/tiny_model.h"
 #include "tests/optim/testing.h"
+#include "tests/support/tiny_model.h"
 
 namespace shoal::testing {
 namespace {

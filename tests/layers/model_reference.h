@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "layers/model.h"
-#include "tests/layers/tiny_model.h"
+#include "tests/support/tiny_model.h"
 
 namespace shoal::testing {
 

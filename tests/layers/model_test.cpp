@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/layers/model_reference.h"
-#include "tests/layers/tiny_model.h"
+#include "tests/support/tiny_model.h"
 
 namespace shoal::testing {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <map>
 
-#include "tests/layers/tiny_model.h"
+#include "tests/support/tiny_model.h"
 
 namespace shoal::testing {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "autograd/base/check.h"
 #include "optim/clip.h"
-#include "tests/optim/heap_count.h"
 #include "tests/optim/testing.h"
+#include "tests/support/heap_count.h"
 
 namespace shoal {
 namespace {

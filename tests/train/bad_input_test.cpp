@@ -7,7 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
 #include "train/metrics/records.h"

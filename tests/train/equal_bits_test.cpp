@@ -4,7 +4,7 @@
 
 #include <csignal>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

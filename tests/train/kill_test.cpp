@@ -8,7 +8,7 @@
 #include <random>
 #include <thread>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 
 namespace shoal {
 namespace {

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

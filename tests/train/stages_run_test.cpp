@@ -1,7 +1,7 @@
 // Runs whose sequences and batches grow on the way.
 #include <gmock/gmock.h>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

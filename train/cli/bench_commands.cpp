@@ -14,9 +14,9 @@
 #include "layers/flops.h"
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
-#include "train/memory_estimate.h"
 #include "train/metrics/records.h"
-#include "train/step_runner.h"
+#include "train/run/memory_estimate.h"
+#include "train/step/step_runner.h"
 #include "train/trainer.h"
 
 namespace shoal {

@@ -15,13 +15,13 @@
 #include "autograd/base/check.h"
 #include "autograd/base/memory.h"
 #include "autograd/base/parallel.h"
+#include "autograd/base/printable.h"
 #include "autograd/base/trace.h"
 #include "train/cli/commands.h"
-#include "train/config/suggest.h"
+#include "train/config/document/suggest.h"
 #include "train/metrics/console.h"
 #include "train/metrics/log_setup.h"
-#include "train/metrics/printable.h"
-#include "train/version.h"
+#include "train/run/version.h"
 
 namespace shoal {
 namespace {

@@ -4,9 +4,9 @@
 
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
-#include "train/config/model_json.h"
-#include "train/config/schema.h"
-#include "train/config/schema_docs.h"
+#include "train/config/published/model_json.h"
+#include "train/config/schema/schema.h"
+#include "train/config/schema/schema_docs.h"
 #include "train/config/show_config.h"
 
 namespace shoal {

@@ -6,15 +6,15 @@
 #include <optional>
 #include <sstream>
 
+#include "autograd/base/printable.h"
 #include "layers/cost.h"
 #include "layers/model.h"
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
-#include "train/config/model_json.h"
+#include "train/config/published/model_json.h"
 #include "train/interop/json_file.h"
-#include "train/memory_estimate.h"
-#include "train/metrics/printable.h"
 #include "train/metrics/records.h"
+#include "train/run/memory_estimate.h"
 
 namespace shoal {
 namespace {
@@ -56,7 +56,7 @@ Json cost_json(const RunConfig& config, Model& model, const std::vector<std::int
   json["parameters"] = count.total();
   json["parameters_with_mtp"] = count.with_mtp();
   json["active_parameters"] = count.total_active();
-  for (std::size_t i = 0; i < kParts; ++i) {
+  for (std::size_t i = 0; i < kCostParts; ++i) {
     json["parameters_by_part"][name_of(static_cast<Part>(i))] = count.parts[i];
   }
   json["contexts"] = Json::array();

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <iostream>
 
+#include "autograd/base/printable.h"
 #include "train/cli/commands.h"
 #include "train/cli/loaded_model.h"
 #include "train/interop/export_model.h"
 #include "train/interop/import_model.h"
 #include "train/interop/new_folder.h"
-#include "train/metrics/printable.h"
 
 namespace shoal {
 

@@ -9,17 +9,17 @@
 #include <sstream>
 
 #include "autograd/base/check.h"
+#include "autograd/base/printable.h"
 #include "data/prepare.h"
 #include "data/token_file.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/verify.h"
 #include "train/cli/commands.h"
-#include "train/config/document.h"
-#include "train/config/model_json.h"
+#include "train/config/document/document.h"
+#include "train/config/published/model_json.h"
 #include "train/interop/import_model.h"
 #include "train/interop/json_file.h"
 #include "train/interop/model_weights.h"
-#include "train/metrics/printable.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

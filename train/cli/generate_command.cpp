@@ -6,13 +6,13 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "autograd/base/printable.h"
+#include "autograd/base/quantity.h"
 #include "train/cli/commands.h"
 #include "train/cli/loaded_model.h"
-#include "train/generator.h"
-#include "train/metrics/printable.h"
-#include "train/metrics/quantity.h"
+#include "train/generate/generator.h"
+#include "train/generate/text_stream.h"
 #include "train/metrics/records.h"
-#include "train/text_stream.h"
 
 namespace shoal {
 namespace {

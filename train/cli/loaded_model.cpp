@@ -7,12 +7,12 @@
 #include <optional>
 
 #include "autograd/base/check.h"
+#include "autograd/base/printable.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
-#include "train/metrics/printable.h"
-#include "train/run_state.h"
+#include "train/run/run_state.h"
 
 namespace shoal {
 

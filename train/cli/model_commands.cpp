@@ -5,11 +5,11 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "autograd/base/printable.h"
 #include "train/cli/commands.h"
 #include "train/cli/loaded_model.h"
-#include "train/evaluator.h"
-#include "train/interop/parity.h"
-#include "train/metrics/printable.h"
+#include "train/generate/evaluator.h"
+#include "train/parity/parity.h"
 #include "train/report/report.h"
 #include "train/trainer.h"
 

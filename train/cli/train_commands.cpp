@@ -5,13 +5,13 @@
 #include <iomanip>
 #include <iostream>
 
+#include "autograd/base/printable.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/gemm.h"
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
-#include "train/metrics/printable.h"
-#include "train/signals.h"
+#include "train/run/signals.h"
 #include "train/trainer.h"
 
 namespace shoal {

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "train/config/schema/values.h"
 #include "train/config/stages.h"
-#include "train/config/values.h"
 
 namespace shoal {
 namespace {

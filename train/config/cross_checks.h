@@ -1,7 +1,7 @@
 #pragma once
-#include "train/config/problems.h"
-#include "train/config/read_keys.h"
+#include "train/config/document/problems.h"
 #include "train/config/run_config.h"
+#include "train/config/schema/read_keys.h"
 
 namespace shoal {
 

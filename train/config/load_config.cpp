@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "train/config/cross_checks.h"
-#include "train/config/schema.h"
-#include "train/config/yaml_reader.h"
+#include "train/config/document/yaml_reader.h"
+#include "train/config/schema/schema.h"
 
 namespace shoal {
 namespace {

@@ -2,8 +2,8 @@
 #include <string>
 #include <vector>
 
-#include "train/config/read_keys.h"
 #include "train/config/run_config.h"
+#include "train/config/schema/read_keys.h"
 
 namespace shoal {
 

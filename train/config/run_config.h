@@ -18,7 +18,7 @@ struct CorpusSpec {
   bool operator==(const CorpusSpec&) const = default;
 };
 
-enum class Recompute { kNone, kBlock };
+enum class RecomputePolicy { kNone, kBlock };
 enum class MatrixOptimizer { kMuon, kAdamw };
 enum class BadNumbers { kStop, kSkip };
 
@@ -68,7 +68,7 @@ struct RunConfig {
     std::vector<StageSpec> stages;    // rising from_step; see train/config/stages.h
     std::int64_t eval_every = 100;    // steps; 0: only at the end
     std::int64_t eval_sequences = 0;  // 0: the whole validation data
-    Recompute recompute = Recompute::kNone;
+    RecomputePolicy recompute = RecomputePolicy::kNone;
     std::string init_from;
     std::vector<std::string> sample_prompts;
     std::int64_t sample_tokens = 100;

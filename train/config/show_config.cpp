@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "autograd/base/sha256.h"
-#include "train/config/schema.h"
+#include "train/config/schema/schema.h"
 
 namespace shoal {
 namespace {

@@ -4,8 +4,8 @@
 #include <array>
 
 #include "optim/schedule.h"
-#include "train/config/suggest.h"
-#include "train/config/values.h"
+#include "train/config/document/suggest.h"
+#include "train/config/schema/values.h"
 
 namespace shoal {
 namespace {

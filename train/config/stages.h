@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "train/config/document.h"
-#include "train/config/problems.h"
+#include "train/config/document/document.h"
+#include "train/config/document/problems.h"
 #include "train/config/run_config.h"
 
 namespace shoal {

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "autograd/base/atomic_file.h"
-#include "train/config/model_json.h"
+#include "train/config/published/model_json.h"
 #include "train/interop/new_folder.h"
 #include "train/interop/safetensors.h"
 #include "train/interop/tokenizer_files.h"

@@ -7,15 +7,15 @@
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
 #include "train/config/load_config.h"
-#include "train/config/model_json.h"
+#include "train/config/published/model_json.h"
 #include "train/config/show_config.h"
 #include "train/interop/json_file.h"
 #include "train/interop/load_weights.h"
 #include "train/interop/new_folder.h"
 #include "train/interop/tokenizer_files.h"
-#include "train/run_folder.h"
-#include "train/run_state.h"
-#include "train/version.h"
+#include "train/run/run_folder.h"
+#include "train/run/run_state.h"
+#include "train/run/version.h"
 
 namespace shoal {
 namespace fs = std::filesystem;

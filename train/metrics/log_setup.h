@@ -2,7 +2,7 @@
 #include <string>
 #include <string_view>
 
-#include "train/metrics/printable.h"
+#include "autograd/base/printable.h"
 
 namespace shoal {
 

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "autograd/base/check.h"
-#include "train/metrics/quantity.h"
+#include "autograd/base/quantity.h"
 
 namespace shoal {
 

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "autograd/base/check.h"
-#include "train/metrics/quantity.h"
+#include "autograd/base/quantity.h"
 #include "train/report/html.h"
 #include "train/report/line_chart.h"
 

@@ -1,6 +1,6 @@
 #include "train/report/html.h"
 
-#include "train/metrics/printable.h"
+#include "autograd/base/printable.h"
 
 namespace shoal {
 

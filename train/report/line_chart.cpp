@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "train/metrics/quantity.h"
+#include "autograd/base/quantity.h"
 #include "train/report/axis.h"
 #include "train/report/html.h"
 

@@ -12,7 +12,7 @@
 
 #include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
-#include "train/metrics/quantity.h"
+#include "autograd/base/quantity.h"
 #include "train/report/heat_map.h"
 #include "train/report/html.h"
 #include "train/report/page_style.h"

@@ -5,7 +5,7 @@
 #include <map>
 #include <numeric>
 
-#include "train/metrics/quantity.h"
+#include "autograd/base/quantity.h"
 
 namespace shoal {
 namespace {

@@ -7,7 +7,7 @@
 #include <csignal>
 
 #include "data/read_file.h"
-#include "tests/data/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shoal {
 namespace {

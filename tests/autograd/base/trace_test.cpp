@@ -7,9 +7,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "tests/layers/tiny_model.h"
+#include "tests/support/tiny_model.h"
 #include "tests/train/interop/temp_folder.h"
-#include "train/step_runner.h"
+#include "train/step/step_runner.h"
 
 namespace shoal::testing {
 namespace {

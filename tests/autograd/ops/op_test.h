@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "autograd/base/rng.h"
-#include "autograd/kernels/rope.h"
+#include "autograd/kernels/rotate.h"
 #include "tests/autograd/gradcheck.h"
 
 namespace shoal::testing {

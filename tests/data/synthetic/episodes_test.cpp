@@ -10,7 +10,7 @@
 
 #include "data/dataset.h"
 #include "data/tokenizer/bytes.h"
-#include "tests/data/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shoal {
 namespace {

@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "autograd/kernels/gemm.h"
-#include "tests/layers/tiny_model.h"
-#include "tests/optim/heap_count.h"
+#include "tests/support/heap_count.h"
+#include "tests/support/tiny_model.h"
 
 namespace shoal::testing {
 namespace {

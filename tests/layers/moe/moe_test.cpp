@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "autograd/ops/router.h"
-#include "tests/layers/tiny_model.h"
+#include "tests/support/tiny_model.h"
 
 namespace shoal::testing {
 namespace {

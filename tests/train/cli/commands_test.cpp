@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

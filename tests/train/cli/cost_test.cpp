@@ -1,9 +1,9 @@
 // shoal cost: what a model costs, without making one.
 #include <gmock/gmock.h>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/config/load_config.h"
-#include "train/config/model_json.h"
+#include "train/config/published/model_json.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

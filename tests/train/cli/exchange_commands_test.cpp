@@ -9,7 +9,7 @@
 #include <limits>
 #include <map>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/interop/json_file.h"
 #include "train/interop/safetensors.h"
 #include "train/interop/weight_index.h"

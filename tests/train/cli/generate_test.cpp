@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/train/micro_run.h"
+#include "tests/support/micro_run.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

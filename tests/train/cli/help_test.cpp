@@ -5,7 +5,7 @@
 #include <sstream>
 
 #include "autograd/base/check.h"
-#include "tests/train/program.h"
+#include "tests/support/program.h"
 
 namespace shoal {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "tests/train/config/config_files.h"
-#include "train/config/schema.h"
+#include "train/config/schema/schema.h"
 
 namespace shoal {
 namespace {
@@ -147,7 +147,7 @@ TEST(KeysThatChangeNumbers, LeaveOutWhereAndHowOftenThingsAreWritten) {
   b.train.eval_every = b.train.eval_sequences = 7;
   b.train.sample_prompts = {"x"};
   b.train.sample_tokens = 3;
-  b.train.recompute = Recompute::kBlock;
+  b.train.recompute = RecomputePolicy::kBlock;
   b.train.minutes = 9;
   b.checkpoint = {.every_steps = 5, .keep = 1, .step = 50};
   b.log = {.every = 3, .tensorboard = false};

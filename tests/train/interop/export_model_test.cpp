@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "tests/layers/tiny_model.h"
+#include "tests/support/tiny_model.h"
 #include "tests/train/interop/temp_folder.h"
-#include "train/config/model_json.h"
+#include "train/config/published/model_json.h"
 #include "train/interop/json_file.h"
 #include "train/interop/model_weights.h"
 #include "train/interop/new_folder.h"

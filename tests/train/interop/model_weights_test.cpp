@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <functional>
 
-#include "tests/layers/tiny_model.h"
+#include "tests/support/tiny_model.h"
 #include "tests/train/interop/temp_folder.h"
 #include "train/interop/export_model.h"
 #include "train/interop/load_weights.h"

@@ -9,7 +9,7 @@
 #include <cmath>
 #include <limits>
 
-#include "train/metrics/quantity.h"
+#include "autograd/base/quantity.h"
 
 namespace shoal {
 namespace {

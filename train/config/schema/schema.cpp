@@ -1,0 +1,317 @@
+#include "train/config/schema/schema.h"
+
+#include <algorithm>
+
+#include "train/config/schema/key_makers.h"
+#include "train/config/schema/task_keys.h"
+#include "train/config/stages.h"
+
+namespace shoal {
+
+namespace {
+
+using namespace key_makers;
+
+nlohmann::json corpora_json(const std::vector<CorpusSpec>& corpora) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const CorpusSpec& corpus : corpora) {
+    if (corpus.task) {
+      list.push_back(task_json(*corpus.task));
+    } else if (corpus.weight == 1.0) {
+      list.push_back(corpus.path);
+    } else {
+      list.push_back({{"path", corpus.path}, {"weight", corpus.weight}});
+    }
+  }
+  return list;
+}
+
+Key corpora_key() {
+  Key key{.path = "data.train",
+          .form = Form::kCorpora,
+          .help =
+              "what to train on: text, .jsonl with \"text\", .tokens, or folders of them; or one "
+              "synthetic task; required to train"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (auto value = read_corpora(node, "data.train", problems)) c.data.train = std::move(*value);
+  };
+  key.value = [](const RunConfig& c) { return corpora_json(c.data.train); };
+  return key;
+}
+
+Key validation_key() {
+  Key key{.path = "data.validation",
+          .form = Form::kValidation,
+          .range = kBelowOne,
+          .help = "held-out share of the documents, chosen by hash; or a list like data.train"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (node.kind != Node::Kind::kList) {
+      const auto share = read_number(node, "data.validation", kBelowOne, problems);
+      if (share) c.data.validation_share = *share;
+      if (share) c.data.validation_files.clear();
+      return;
+    }
+    if (node.items.empty()) {
+      problems.add(node.place, "data.validation",
+                   "an empty list; name files, or give a share such as 0.05");
+      return;
+    }
+    if (auto files = read_corpora(node, "data.validation", problems)) {
+      c.data.validation_files = std::move(*files);
+      c.data.validation_share = 0.0;
+    }
+  };
+  key.value = [](const RunConfig& c) {
+    return c.data.validation_files.empty() ? nlohmann::json(c.data.validation_share)
+                                           : corpora_json(c.data.validation_files);
+  };
+  return key;
+}
+
+Key seed_key() {
+  Key key{.path = "run.seed",
+          .form = Form::kInteger,
+          .range = {.low = 0, .high = 18446744073709551615.0},
+          .help = "of everything random: initial weights, order of the data"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (const auto value = read_seed(node, "run.seed", problems)) c.run.seed = *value;
+  };
+  key.value = [](const RunConfig& c) { return nlohmann::json(c.run.seed); };
+  return key;
+}
+
+std::vector<Key> run_keys() {
+  return {
+      harmless(text("run.name", SHOAL_FIELD(run.name),
+                    "letters, digits, '.', '_', '-'; names the run in reports")),
+      harmless(
+          path_or("run.dir", "", SHOAL_FIELD(run.dir), "folder of the run; by default runs/NAME")),
+      seed_key(),
+  };
+}
+
+std::vector<Key> data_keys() {
+  return {
+      path_or("data.tokenizer", "bytes", SHOAL_FIELD(data.tokenizer),
+              "bytes (bos 0, eos 1, byte b is 2 + b), or a tokenizer file"),
+      corpora_key(),
+      validation_key(),
+      integer("data.sequence_length", SHOAL_FIELD(data.sequence_length), kSize, "tokens",
+              "of one training sequence; longer documents are cut, short ones packed"),
+  };
+}
+
+Key batch_stages_key() {
+  Key key{
+      .path = "train.stages",
+      .form = Form::kBatchStages,
+      .help =
+          "other sizes from a step on (the number of updates done before it), such as "
+          "{from_step: 400, sequence_length: 2048, batch_tokens: 8192, micro_batch: 1}; what is "
+          "left out stays as it was"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (auto stages = read_stages(node, "train.stages", problems)) {
+      c.train.stages = std::move(*stages);
+    }
+  };
+  key.value = [](const RunConfig& c) { return stages_json(c.train.stages); };
+  return key;
+}
+
+std::vector<Key> train_keys() {
+  return {
+      integer("train.steps", SHOAL_FIELD(train.steps), kSizeOrZero, "steps",
+              "ends the run; 0: no such limit"),
+      number("train.tokens", SHOAL_FIELD(train.tokens), kNotNegative, "tokens",
+             "ends the run; 0: no such limit"),
+      harmless(number("train.minutes", SHOAL_FIELD(train.minutes), kNotNegative, "minutes",
+                      "ends the run; 0: no such limit; alone, the rate never decays")),
+      integer("train.batch_tokens", SHOAL_FIELD(train.batch_tokens), kSize, "tokens",
+              "of one step; a multiple of data.sequence_length"),
+      integer("train.micro_batch", SHOAL_FIELD(train.micro_batch), kSize, "sequences",
+              "in one forward pass; divides the step's sequences"),
+      batch_stages_key(),
+      harmless(integer("train.eval_every", SHOAL_FIELD(train.eval_every), kSizeOrZero, "steps",
+                       "between validations; 0: only at the end")),
+      harmless(integer("train.eval_sequences", SHOAL_FIELD(train.eval_sequences), kSizeOrZero,
+                       "sequences", "of a validation; 0: all of them")),
+      harmless(choice("train.recompute", SHOAL_FIELD(train.recompute),
+                      "block: keep only each block's input and run it again in the backward pass; "
+                      "less memory, more time, the same bits")),
+      path_or("train.init_from", "", SHOAL_FIELD(train.init_from),
+              "run, checkpoint or model folder whose weights to start from; by default none"),
+      harmless(texts(
+          "train.sample_prompts", [](RunConfig & c) -> auto& { return c.train.sample_prompts; },
+          "texts to continue at every validation")),
+      harmless(integer("train.sample_tokens", SHOAL_FIELD(train.sample_tokens), kSizeOrZero,
+                       "tokens", "of each sample")),
+  };
+}
+
+std::vector<Key> loss_keys() {
+  return {
+      number("loss.mtp", SHOAL_FIELD(loss.mtp), kNotNegative, "",
+             "weight of predicting the token after next"),
+      number("loss.mtp_late", SHOAL_FIELD(loss.mtp_late), kNotNegative, "",
+             "the same, from the start of the rate's decay"),
+      number("loss.balance", SHOAL_FIELD(loss.balance), kNotNegative, "",
+             "weight of the experts' sequence balance"),
+      number("loss.index_kl", SHOAL_FIELD(loss.index_kl), kNotNegative, "",
+             "weight of the indexers' own loss, which moves only them; 0: they do not learn"),
+  };
+}
+
+// One stage for the whole run, or a list of {stage, from_step}.
+Key indexer_key() {
+  static const char* const kPath = "indexer.stage";
+  Key key{.path = kPath,
+          .form = Form::kStages,
+          .choices = names_of_all<IndexerStage>(),
+          .help =
+              "CSA layers look at all entries (dense), at all while the indexers alone learn "
+              "(warmup), or at those that the indexers choose (sparse); or a list of {stage, "
+              "from_step}"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (node.kind != Node::Kind::kList) {
+      if (const auto stage = read_enum<IndexerStage>(node, kPath, problems)) {
+        c.indexer.stages = {{*stage, 0}};
+      }
+      return;
+    }
+    std::vector<IndexerSpec> stages;
+    for (const Node& item : node.items) {
+      const Node* stage = item.find("stage");
+      const Node* from = item.find("from_step");
+      for (const Node::Key& given : item.keys) {
+        if (given.text == "stage" || given.text == "from_step") continue;
+        problems.add(given.place, kPath,
+                     concat("unknown key '", excerpt(given.text), "'; use stage and from_step"));
+      }
+      if (stage == nullptr || (from == nullptr && !stages.empty())) {
+        problems.add(item.place, kPath,
+                     "an entry needs stage and from_step, such as {stage: sparse, from_step: 100}");
+        return;
+      }
+      const auto value = read_enum<IndexerStage>(*stage, kPath, problems);
+      const auto step = from == nullptr ? 0 : read_integer(*from, kPath, kSizeOrZero, problems);
+      if (!value || !step) return;
+      if (*step != 0 && stages.empty()) {
+        problems.add(from->place, kPath, "the first stage begins at step 0");
+        return;
+      }
+      if (!stages.empty() && *step <= stages.back().from_step) {
+        problems.add(from->place, kPath, "stages need rising from_step");
+        return;
+      }
+      stages.push_back({*value, *step});
+    }
+    if (stages.empty()) {
+      problems.add(node.place, kPath, "an empty list; name a stage");
+      return;
+    }
+    c.indexer.stages = std::move(stages);
+  };
+  key.value = [](const RunConfig& c) -> nlohmann::json {
+    const auto& stages = c.indexer.stages;
+    if (stages.size() == 1) return name_of(stages.front().stage);
+    nlohmann::json list = nlohmann::json::array();
+    for (const IndexerSpec& s : stages) {
+      list.push_back({{"stage", name_of(s.stage)}, {"from_step", s.from_step}});
+    }
+    return list;
+  };
+  return key;
+}
+
+std::vector<Key> optim_keys() {
+  return {
+      number("optim.lr", SHOAL_FIELD(optim.lr), kPositive, "", "peak learning rate"),
+      number("optim.end_lr", SHOAL_FIELD(optim.end_lr), kNotNegative, "",
+             "learning rate at the end of the decay"),
+      integer("optim.warmup_steps", SHOAL_FIELD(optim.warmup_steps), kSizeOrZero, "steps",
+              "of linear rise to lr"),
+      number("optim.decay_share", SHOAL_FIELD(optim.decay_share), kShare, "",
+             "last share of the run, a cosine from lr to end_lr; constant in between"),
+      number("optim.clip", SHOAL_FIELD(optim.clip), kNotNegative, "",
+             "largest norm of the gradient; 0: no clipping"),
+      number("optim.weight_decay", SHOAL_FIELD(optim.weight_decay), kNotNegative, "",
+             "decoupled; times the rate"),
+      number("optim.beta1", SHOAL_FIELD(optim.beta1), kBelowOne, "",
+             "AdamW: decay of the first moment"),
+      number("optim.beta2", SHOAL_FIELD(optim.beta2), kBelowOne, "",
+             "AdamW: decay of the second moment"),
+      number("optim.eps", SHOAL_FIELD(optim.eps), kPositive, "", "AdamW: added to the root"),
+      number("optim.momentum", SHOAL_FIELD(optim.momentum), kBelowOne, "", "Muon: of the gradient"),
+      number("optim.update_rms", SHOAL_FIELD(optim.update_rms), kPositive, "",
+             "Muon: RMS of an update at rate 1"),
+      choice("optim.matrices", SHOAL_FIELD(optim.matrices),
+             "optimizer of the matrices; embedding, head, norms, sinks and scalars take AdamW"),
+  };
+}
+
+std::vector<Key> other_keys() {
+  return {
+      harmless(choice("stability.on_bad_numbers", SHOAL_FIELD(stability.on_bad_numbers),
+                      "a loss or gradient is not finite: stop the run, or skip the step")),
+      number("stability.router_bias_speed", SHOAL_FIELD(stability.router_bias_speed), kNotNegative,
+             "", "step of the router biases that balance the experts' load"),
+      harmless(integer("checkpoint.every_steps", SHOAL_FIELD(checkpoint.every_steps), kSizeOrZero,
+                       "steps", "between checkpoints; 0: only at the end")),
+      harmless(integer("checkpoint.keep", SHOAL_FIELD(checkpoint.keep), kSize, "checkpoints",
+                       "the newest that stay on disk")),
+      harmless(integer(
+          "checkpoint.step", SHOAL_FIELD(checkpoint.step), kSizeOrZero, "",
+          "resume from this checkpoint, giving up later ones; 0: the newest that verifies")),
+      harmless(integer("log.every", SHOAL_FIELD(log.every), kSize, "steps",
+                       "between lines on the console; files get every step")),
+      harmless(boolean("log.tensorboard", SHOAL_FIELD(log.tensorboard),
+                       "also write TensorBoard event files")),
+  };
+}
+
+}  // namespace
+
+const std::vector<Key>& schema() {
+  static const std::vector<Key> kKeys = [] {
+    std::vector<Key> all;
+    for (const auto& section : {run_keys(), model_keys(), data_keys(), train_keys(), loss_keys(),
+                                std::vector<Key>{indexer_key()}, optim_keys(), other_keys()}) {
+      all.insert(all.end(), section.begin(), section.end());
+    }
+    return all;
+  }();
+  return kKeys;
+}
+
+const Key* find_key(const std::string& path) {
+  for (const Key& key : schema()) {
+    if (key.path == path) return &key;
+  }
+  return nullptr;
+}
+
+bool is_section(const std::string& path) {
+  return std::any_of(schema().begin(), schema().end(), [&](const Key& key) {
+    return key.path.size() > path.size() && key.path.compare(0, path.size(), path) == 0 &&
+           key.path[path.size()] == '.';
+  });
+}
+
+std::vector<std::string> names_inside(const std::string& section) {
+  const std::string prefix = section.empty() ? "" : section + ".";
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& path) {
+    if (path.size() <= prefix.size() || path.compare(0, prefix.size(), prefix) != 0) return;
+    const std::string rest = path.substr(prefix.size());
+    const std::string name = rest.substr(0, rest.find('.'));
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  };
+  for (const Key& key : schema()) {
+    add(key.path);
+    if (!key.alias.empty()) add(key.alias);
+  }
+  if (section.empty()) names.emplace_back("extends");
+  return names;
+}
+
+}  // namespace shoal

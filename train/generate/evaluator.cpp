@@ -1,0 +1,67 @@
+#include "train/generate/evaluator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numbers>
+#include <span>
+#include <vector>
+
+namespace shoal {
+namespace {
+
+// Rows of the batch whose answer gets the largest logit, the lowest id among equals; every token
+// before it is the true one.
+std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
+                         std::span<const std::int64_t> rows, IndexerStage stage) {
+  const Tensor logits = model.logits_of_rows(tape, batch, rows, stage);
+  std::int64_t right = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const float* z = logits.row(static_cast<std::int64_t>(i));
+    const auto best = std::max_element(z, z + logits.shape.cols()) - z;
+    right += best == batch.targets[static_cast<std::size_t>(rows[i])] ? 1 : 0;
+  }
+  tape.end_microbatch();
+  return right;
+}
+
+}  // namespace
+
+EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
+                    std::int64_t sequences, IndexerStage stage) {
+  const TraceSpan span("evaluate");
+  const NoGrad off(tape);
+  const std::int64_t count =
+      sequences > 0 ? std::min(sequences, data.sequences()) : data.sequences();
+  const auto begin = std::chrono::steady_clock::now();
+  EvalRecord out;
+  double sum = 0.0;
+  Batch batch;
+  std::vector<std::int64_t> answers;  // rows
+  std::int64_t right = 0;
+  for (std::int64_t i = 0; i < count; i += micro_batch) {
+    data.fill_in_order(i, std::min(micro_batch, count - i), batch);
+    const Loss loss = model.loss(tape, batch, {}, {false, stage}, nullptr);
+    sum += *loss.ce.as<float>();
+    tape.end_microbatch();
+    out.tokens += std::count_if(batch.targets.begin(), batch.targets.end(),
+                                [](std::int32_t t) { return t >= 0; });
+    out.bytes += data.batch_text_bytes(batch);
+    answers.clear();
+    for (std::int64_t n = 0; n < batch.rows(); ++n) {
+      if (batch.is_answer(n)) answers.push_back(n);
+    }
+    if (answers.empty()) continue;
+    right += count_right(model, tape, batch, answers, stage);
+    out.answers += static_cast<std::int64_t>(answers.size());
+  }
+  if (out.tokens > 0) out.loss = sum / static_cast<double>(out.tokens);
+  if (out.answers > 0) {
+    out.answer_accuracy = static_cast<double>(right) / static_cast<double>(out.answers);
+  }
+  if (out.bytes > 0) out.bits_per_byte = sum / std::numbers::ln2 / static_cast<double>(out.bytes);
+  out.eval_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return out;
+}
+
+}  // namespace shoal
