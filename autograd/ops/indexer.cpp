@@ -6,6 +6,7 @@
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/top_k.h"
 #include "autograd/kernels/vec_math.h"
+#include "autograd/kernels/weigh_heads.h"
 #include "autograd/ops/key_parts.h"
 
 namespace shoal {
@@ -13,21 +14,6 @@ namespace {
 
 float score_scale(const IndexScores& s) {
   return 1.0F / std::sqrt(static_cast<float>(s.q.shape.cols()));  // H D
-}
-
-// out[j] = sum_h weight[h] scale max(0, dots[h, j]) for j in [begin, end)
-void add_heads(const float* dots, std::int64_t ld, const float* weight, std::int64_t H, float scale,
-               std::int64_t begin, std::int64_t end, float* out) {
-  std::fill(out + begin, out + end, 0.0F);
-  for (std::int64_t h = 0; h < H; ++h) {
-    const float w = weight[h] * scale;
-    const float* row = dots + h * ld;
-#pragma omp simd
-    for (std::int64_t j = begin; j < end; ++j) {
-      const float positive = row[j] > 0.0F ? row[j] : 0.0F;
-      out[j] = std::fma(w, positive, out[j]);
-    }
-  }
 }
 
 // The choice of rows [rows.begin, rows.end), whose scores go by in tiles of columns.
@@ -64,8 +50,8 @@ void choose(const IndexScores& s, QueryRange rows, std::int64_t k, std::int32_t*
       const std::int64_t to = std::min<std::int64_t>(c1, begin[n] + count[n]) - c0;
       if (from >= to || count[n] <= k) continue;
       const std::int64_t query = n - rows.begin;
-      add_heads(dots + query * H * (c1 - c0), c1 - c0, s.weight.row(n), H, score_scale(s), from, to,
-                total);
+      weigh_heads(dots + query * H * (c1 - c0), c1 - c0, s.weight.row(n), H, score_scale(s), from,
+                  to, total);
       best[query].add(total + from, to - from, c0 + from);
     }
   }
@@ -139,8 +125,8 @@ struct IndexKl {
       const float total = row_sum(p + c.begin, c.end - c.begin);
       if (!(total > 0.0F)) return false;  // all of it underflowed
       const float inv = 1.0F / total;
-      add_heads(dots + local * H * ld, ld, s.scores.weight.row(n), H, score_scale(s.scores),
-                c.begin, c.end, softmax);
+      weigh_heads(dots + local * H * ld, ld, s.scores.weight.row(n), H, score_scale(s.scores),
+                  c.begin, c.end, softmax);
       const float top = row_max(softmax + c.begin, c.end - c.begin);
       double sum = 0.0;
       for (std::int64_t j = c.begin; j < c.end; ++j) {
