@@ -10,7 +10,8 @@ namespace shoal {
 //   a = max(|x|, 6 * 2^-126)   S = 2^ceil(log2(a / 6))   x ~ S * the nearest of
 //   0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives (E2M1), of two that are equally near the one
 //   with the even code
-// Nothing saturates: |x| / S is at most 6. A block that holds a number which is not finite becomes
+// Nothing saturates: |x| / S is at most 6 (so that numbers from 3.5 * 2^126 on round up to
+// infinity). A block that holds a number which is not finite becomes
 // NaN as a whole, so that nobody overlooks it.
 inline constexpr std::int64_t kFp4Block = 32;
 
