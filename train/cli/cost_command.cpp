@@ -30,7 +30,8 @@ RunConfig read(const CostArguments& args) {
   }
   RunConfig config;
   std::vector<std::string> warnings;
-  config.model = model_from_json(read_json_object(args.config), args.config, &warnings);
+  config.model =
+      model_from_json(read_json_object(args.config, kMostConfigBytes), args.config, &warnings);
   for (const std::string& warning : warnings) spdlog::warn("{}", printable(warning));
   config.model.finish(args.config);
   return config;
