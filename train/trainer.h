@@ -14,6 +14,7 @@
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
+#include "train/report/report_pace.h"
 #include "train/run/memory_estimate.h"
 #include "train/run/run_folder.h"
 #include "train/run/run_state.h"
@@ -41,12 +42,12 @@ class Trainer {
 
   RunEnd run();
   // Of a finished run: writes the report that a kill after the last save left unwritten.
-  void ensure_report() const;
+  void ensure_report();
 
   const MemoryEstimate& memory() const { return memory_; }
   std::int64_t planned_steps() const { return schedule_.total_steps; }
   std::int64_t step() const { return position_.step; }
-  bool is_finished() const;
+  bool is_finished() const { return at_end() && !evaluation_owed_; }
   const DataSplit& data() const { return data_[stage_]; }
   Model& model() { return model_; }
 
@@ -71,7 +72,8 @@ class Trainer {
   void event(const std::string& name, Json fields);
   void write_layers(const StepOutcome& out);
   double run_seconds() const;
-  void finish_report() const;
+  bool at_end() const;  // of its steps, tokens or minutes
+  void finish_report(const std::function<bool()>& give_up = nullptr);
   LossConfig loss_config() const;
 
   RunConfig config_;
@@ -97,6 +99,8 @@ class Trainer {
   double earlier_seconds_ = 0.0;  // of this run in earlier processes
   double peak_gflops_ = 0.0;
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
+  bool evaluation_owed_ = false;  // a signal ended the one of this step
+  ReportPace report_pace_;
 };
 
 // Parts of a configuration in the words of the folders that use them.

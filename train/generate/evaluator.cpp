@@ -26,8 +26,9 @@ std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
 
 }  // namespace
 
-EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                    std::int64_t sequences, IndexerStage stage) {
+std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, Model& model,
+                                          Tape& tape, const Dataset& data, std::int64_t micro_batch,
+                                          std::int64_t sequences, IndexerStage stage) {
   const TraceSpan span("evaluate");
   const NoGrad off(tape);
   const std::int64_t count =
@@ -39,6 +40,7 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
   std::vector<std::int64_t> answers;  // rows
   std::int64_t right = 0;
   for (std::int64_t i = 0; i < count; i += micro_batch) {
+    if (give_up && give_up()) return std::nullopt;
     data.fill_in_order(i, std::min(micro_batch, count - i), batch);
     const Loss loss = model.loss(tape, batch, {}, {false, stage}, nullptr);
     sum += *loss.ce.as<float>();
@@ -51,6 +53,7 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
       if (batch.is_answer(n)) answers.push_back(n);
     }
     if (answers.empty()) continue;
+    if (give_up && give_up()) return std::nullopt;
     right += count_right(model, tape, batch, answers, stage);
     out.answers += static_cast<std::int64_t>(answers.size());
   }
@@ -62,6 +65,11 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
   out.eval_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return out;
+}
+
+EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
+                    std::int64_t sequences, IndexerStage stage) {
+  return *evaluate_unless(nullptr, model, tape, data, micro_batch, sequences, stage);
 }
 
 }  // namespace shoal
