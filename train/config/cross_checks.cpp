@@ -24,7 +24,7 @@ class CrossChecker {
   template <class... Detail>
   void require(bool holds, std::initializer_list<const char*> keys, const Detail&... what) {
     if (holds || std::any_of(keys.begin(), keys.end(),
-                             [&](const char* key) { return problems_.doubts(key); })) {
+                             [&](const char* key) { return problems_.touches(key); })) {
       return;
     }
     Place place = whole_;

@@ -22,7 +22,7 @@ class Problems {
   void add(const Place& place, const std::string& key, const Detail&... what) {
     add_text(place, key, concat(what...));
   }
-  // A misspelt key may have meant this one, whose value is not to be relied on then.
+  // Another key may have meant this one, whose value is not to be relied on then.
   void doubt(const std::string& key) { doubted_.insert(key); }
   bool empty() const { return found_.empty(); }
   // Was something said of this key, of a part of it, or of a map around it?
