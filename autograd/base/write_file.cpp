@@ -24,9 +24,8 @@ mode_t kind_at(const std::string& path) {
 }  // namespace
 
 Descriptor open_to_write(const std::string& path, Write how) {
-  int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   if (how == Write::kNew) flags |= O_EXCL;
-  if (how == Write::kAppend) flags |= O_APPEND;
   Descriptor file(uninterrupted([&] { return ::open(path.c_str(), flags, 0666); }));
   const int error = errno;
   const mode_t kind = kind_at(path);
