@@ -59,8 +59,8 @@ std::string obstacle_to_writing(const std::string& path) {
   std::filesystem::path place = std::filesystem::absolute(path).lexically_normal();
   std::error_code error;
   while (place.has_relative_path()) {
-    const auto status = std::filesystem::symlink_status(place, error);
-    if (status.type() != std::filesystem::file_type::not_found) break;
+    // A failure to look is one of the folder around it.
+    if (std::filesystem::exists(std::filesystem::symlink_status(place, error))) break;
     place = place.parent_path();
   }
   const std::string found = place.string();
