@@ -15,7 +15,8 @@ OpenFile open_regular(const std::string& path, Failure why, Links links) {
   OpenFile file{Descriptor(uninterrupted([&] { return ::open(path.c_str(), flags); }))};
   struct stat status {};
   if (file.fd < 0 || ::fstat(file.fd, &status) != 0) {
-    reject(why, path, ": cannot be read: ", std::strerror(errno));
+    const bool link = errno == ELOOP && links == Links::kRefuse;
+    reject(why, path, ": cannot be read: ", link ? "it is a link" : std::strerror(errno));
   }
   if (!S_ISREG(status.st_mode)) {
     reject(why, path, ": is ", S_ISDIR(status.st_mode) ? "a folder" : "not a regular file");
