@@ -9,7 +9,7 @@ namespace shoal {
 struct BlockInput {
   const BatchTensors* batch = nullptr;
   RopeTables ropes;
-  IndexerMode indexer;
+  IndexerPlan indexer;
 };
 
 // One block (spec 1.1):  X = mHC_attn(X, attention o RMSNorm);  X = mHC_ffn(X, MoE o RMSNorm).

@@ -113,12 +113,12 @@ std::vector<const Block*> Model::all_blocks() const {
   return all;
 }
 
-BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerMode& mode) {
+BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerPlan& mode) {
   const RopeTables tables = ropes(batch.T);
   for (ModelParam& p : store_.params()) {
     // The embedding stays in: without it nothing would reach a recomputed block, which is run again
     // only because its input takes a gradient.
-    if (mode.stage == IndexerStage::kWarmup && !is_indexer(p) && &p != embed_) continue;
+    if (mode.mode == IndexerMode::kWarmup && !is_indexer(p) && &p != embed_) continue;
     tape.leaf(p);
   }
   batch_ = upload(tape, batch, config_);
@@ -217,7 +217,7 @@ Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, con
     loss.mtp = cross_entropy(tape, h, head_->value, b.second);
     add_to(tape, loss.balance, r.balance);
   }
-  if (mode.indexer == IndexerStage::kWarmup) {
+  if (mode.indexer == IndexerMode::kWarmup) {
     loss.ce.id = loss.mtp.id = loss.balance.id = kConstant;  // said, but not learned
   }
   const std::array<Term, 4> terms{Term{loss.ce, static_cast<float>(weights.ce)},
@@ -229,7 +229,7 @@ Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, con
 }
 
 Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_mtp,
-                                      IndexerStage stage) {
+                                      IndexerMode stage) {
   const NoGrad off(tape);
   const BlockInput input = begin(tape, batch, {stage, false});
   Activations out;
@@ -247,7 +247,7 @@ Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_
 }
 
 Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows,
-                             IndexerStage stage) {
+                             IndexerMode stage) {
   const NoGrad off(tape);
   const BlockInput input = begin(tape, batch, {stage, false});
   const Tensor X0 = embed(tape, input.batch->tokens);

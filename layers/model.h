@@ -45,7 +45,7 @@ using ModelStats = std::vector<BlockStats>;
 // How a micro-batch is run; the defaults are a plain training step.
 struct RunMode {
   bool recompute = false;  // every block keeps its input only
-  IndexerStage indexer = IndexerStage::kSparse;
+  IndexerMode indexer = IndexerMode::kSparse;
 };
 
 // A DeepSeek-V4 replica (spec 1).
@@ -70,10 +70,10 @@ class Model {
     EntryLayout sparse;  // where those entries lie
   };
   Activations activations(Tape& tape, const Batch& batch, bool with_mtp,
-                          IndexerStage stage = IndexerStage::kSparse);
+                          IndexerMode stage = IndexerMode::kSparse);
   // Logits of the chosen rows alone [rows, V].
   Tensor logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows,
-                        IndexerStage stage = IndexerStage::kSparse);
+                        IndexerMode stage = IndexerMode::kSparse);
 
   // The steps of a forward pass around the blocks, for decoding from a cache.
   RopeTables ropes(std::int64_t positions);       // angles of at least so many positions
@@ -102,7 +102,7 @@ class Model {
   Block::Result run_block(Tape& tape, const Block& block, Tensor X, Tensor tokens,
                           const BlockInput& input, bool recompute, MoeStats* stats);
   // Parameters enter the tape (those that learn in this stage), the batch is laid out.
-  BlockInput begin(Tape& tape, const Batch& batch, const IndexerMode& mode);
+  BlockInput begin(Tape& tape, const Batch& batch, const IndexerPlan& mode);
   Tensor norm_of_head(Tape& tape, Tensor X) const;
 
   ModelConfig config_;

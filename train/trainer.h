@@ -6,17 +6,15 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
 #include "layers/flops.h"
-#include "optim/schedule.h"
 #include "train/config/run_config.h"
-#include "train/config/stages.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
+#include "train/plan/batch_source.h"
 #include "train/run/memory_estimate.h"
 #include "train/run/run_folder.h"
-#include "train/run/run_state.h"
+#include "train/run/training_state.h"
 #include "train/step/step_runner.h"
 
 namespace shoal {
@@ -44,10 +42,9 @@ class Trainer {
   void ensure_report() const;
 
   const MemoryEstimate& memory() const { return memory_; }
-  std::int64_t planned_steps() const { return schedule_.total_steps; }
-  std::int64_t step() const { return position_.step; }
+  std::int64_t step() const { return state_.position.step; }
   bool is_finished() const;
-  const DataSplit& data() const { return data_[stage_]; }
+  const DataSplit& data() const { return source_.data_at(state_.position.step); }
   Model& model() { return model_; }
 
  private:
@@ -56,14 +53,11 @@ class Trainer {
   void open_folder();
   void begin_folder(const std::function<void()>& write);
   void write_config() const;
-  void enter_stage(std::size_t index);
-  const Stage& stage() const { return stages_[stage_]; }
-  std::string data_fingerprint() const;
-  StepOutcome one_step();
-  void after_step(const StepOutcome& out, double seconds, double flops);
-  void handle_bad_numbers(const StepOutcome& out);
+  void begin_stretch(const StepPlan& plan);
+  void after_step(const StepPlan& plan, const StepOutcome& out, double seconds);
+  void handle_bad_numbers(const StepPlan& plan, const StepOutcome& out);
   void say_bad_numbers(std::int64_t step, const std::string& reason);
-  std::string explain_bad_numbers(const StepOutcome& out);
+  std::string explain_bad_numbers(const StepPlan& plan, const StepOutcome& out);
   void evaluate_now();
   // `must`: there is no later save, so a full disk ends the run.
   void save(bool must = false);
@@ -72,21 +66,18 @@ class Trainer {
   void write_layers(const StepOutcome& out);
   double run_seconds() const;
   void finish_report() const;
-  LossConfig loss_config() const;
 
   RunConfig config_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::vector<Stage> stages_;
-  std::vector<DataSplit> data_;  // of each stage
-  std::size_t stage_ = 0;        // of the step that is run, or was
+  RunPlan plan_;
+  BatchSource source_;
   Model model_;
   Tape tape_;
   MemoryEstimate memory_;
-  ScheduleConfig schedule_;
   std::unique_ptr<StepRunner> runner_;
-  RunPosition position_;
+  TrainingState state_;
+  BatchSizes sizes_;  // of the step that is run, or was
   std::vector<Batch> batches_;
-  std::vector<std::int64_t> samples_;
 
   PosixIo io_;
   std::unique_ptr<RunFolder> folder_;
@@ -99,10 +90,7 @@ class Trainer {
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
 };
 
-// Parts of a configuration in the words of the folders that use them.
-DataConfig data_config(const RunConfig& config);
-// While `step` updates are done; `late`: the rate decays.
-LossConfig loss_config(const RunConfig& config, std::int64_t step, bool late);
+// Parts of a configuration in the words of the step.
 StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_batches);
 
 }  // namespace shoal

@@ -76,7 +76,7 @@ Tensor AttentionLayer::output(Tape& tape, Tensor o) const {
 
 AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const BatchTensors& batch,
                                                const RopeTables& ropes,
-                                               const IndexerMode& mode) const {
+                                               const IndexerPlan& mode) const {
   const RopeTable rope = this->rope(ropes);
   const Tensor u = latent(tape, x_NC);
   const Tensor q = queries(tape, u, batch.position, rope);
@@ -91,7 +91,7 @@ AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const Ba
                   {}};
   // Where everybody may look at all entries, choosing changes nothing.
   const bool chooses =
-      indexer_ && mode.stage == IndexerStage::kSparse && layout.most_visible > config_.index_topk;
+      indexer_ && mode.mode == IndexerMode::kSparse && layout.most_visible > config_.index_topk;
   IndexScores scores;
   if (chooses || learns(mode)) {
     const Tensor x = detached(x_NC);

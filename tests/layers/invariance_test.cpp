@@ -262,7 +262,7 @@ TEST_F(HybridInvariance, ATokenChangesNothingBeforeItAtThePublishedRates) {
 TEST_F(HybridInvariance, TheIndexLossMovesTheIndexersAlone) {
   model_ = random_model(config_);
   for (const bool recompute : {false, true}) {
-    const RunMode mode{recompute, IndexerStage::kSparse};
+    const RunMode mode{recompute, IndexerMode::kSparse};
     const Step without = step(*model_, batch(), 0.0, mode),
                with = step(*model_, batch(), 1.0, mode);
     const Step twice = step(*model_, batch(), 2.0, mode);
@@ -292,9 +292,9 @@ TEST_F(HybridInvariance, SparseEqualsDenseWhereAllEntriesAreChosen) {
   config_.index_topk = kT / config_.compress_rate_csa;
   model_ = random_model(config_);
   const Batch b = batch();
-  const Step sparse = step(*model_, b, 1.0, {false, IndexerStage::kSparse});
-  const Step dense = step(*model_, b, 1.0, {false, IndexerStage::kDense});
-  const Step warmup = step(*model_, b, 1.0, {false, IndexerStage::kWarmup});
+  const Step sparse = step(*model_, b, 1.0, {false, IndexerMode::kSparse});
+  const Step dense = step(*model_, b, 1.0, {false, IndexerMode::kDense});
+  const Step warmup = step(*model_, b, 1.0, {false, IndexerMode::kWarmup});
   EXPECT_EQ(sparse.ce, dense.ce);
   EXPECT_EQ(sparse.ce, warmup.ce);
   EXPECT_EQ(dense.index_kl, 0.0F);
@@ -316,16 +316,16 @@ TEST_F(HybridInvariance, AListOfAllEqualsLookingAtAll) {
   config_.index_topk = kT / config_.compress_rate_csa - 1;
   model_ = random_model(config_);
   const Batch b = pack(kT, {{document(kT, 1)}});
-  const auto logits = [&](IndexerStage stage) {
-    const Model::Activations a = model_->activations(tape_, b, false, stage);
-    EXPECT_EQ(static_cast<bool>(a.chosen[1]), stage == IndexerStage::kSparse);
+  const auto logits = [&](IndexerMode mode) {
+    const Model::Activations a = model_->activations(tape_, b, false, mode);
+    EXPECT_EQ(static_cast<bool>(a.chosen[1]), mode == IndexerMode::kSparse);
     EXPECT_FALSE(static_cast<bool>(a.chosen[2]));
     std::vector<float> copy = copy_of(a.logits);
     tape_.end_microbatch();
     return copy;
   };
-  const std::vector<float> sparse = logits(IndexerStage::kSparse);
-  const std::vector<float> dense = logits(IndexerStage::kDense);
+  const std::vector<float> sparse = logits(IndexerMode::kSparse);
+  const std::vector<float> dense = logits(IndexerMode::kDense);
   const std::int64_t same = kT / config_.compress_rate_csa * config_.compress_rate_csa - 1;
   const auto size = static_cast<std::size_t>(same * config_.vocab_size);
   EXPECT_TRUE(equal(std::span(sparse).first(size), std::span(dense).first(size)));
@@ -334,10 +334,10 @@ TEST_F(HybridInvariance, AListOfAllEqualsLookingAtAll) {
 
 TEST_F(HybridInvariance, RecomputeAndThreadsAndKernelsChangeNoBit) {
   model_ = random_model(config_);
-  for (const IndexerStage stage :
-       {IndexerStage::kSparse, IndexerStage::kWarmup, IndexerStage::kDense}) {
-    SCOPED_TRACE(name_of(stage));
-    const Step want = step(*model_, batch(), 0.3, {false, stage});
+  for (const IndexerMode mode :
+       {IndexerMode::kSparse, IndexerMode::kWarmup, IndexerMode::kDense}) {
+    SCOPED_TRACE(name_of(mode));
+    const Step want = step(*model_, batch(), 0.3, {false, mode});
     const auto same = [&](const Step& got) {
       EXPECT_EQ(got.total, want.total);
       EXPECT_EQ(got.index_kl, want.index_kl);
@@ -347,16 +347,16 @@ TEST_F(HybridInvariance, RecomputeAndThreadsAndKernelsChangeNoBit) {
         EXPECT_EQ(got.index[l].uniform, want.index[l].uniform);
       }
     };
-    EXPECT_EQ(want.index[1].kl > 0.0, stage != IndexerStage::kDense);
+    EXPECT_EQ(want.index[1].kl > 0.0, mode != IndexerMode::kDense);
     EXPECT_GE(want.index[1].uniform, 0.0);
     EXPECT_EQ(want.index[2].kl, 0.0);  // HCA has no indexer
-    same(step(*model_, batch(), 0.3, {true, stage}));
+    same(step(*model_, batch(), 0.3, {true, mode}));
     for_thread_counts([&](int) {
-      same(step(*model_, batch(), 0.3, {false, stage}));
-      same(step(*model_, batch(), 0.3, {true, stage}));
+      same(step(*model_, batch(), 0.3, {false, mode}));
+      same(step(*model_, batch(), 0.3, {true, mode}));
     });
     use_wide_gemm(false);
-    same(step(*model_, batch(), 0.3, {false, stage}));
+    same(step(*model_, batch(), 0.3, {false, mode}));
     use_wide_gemm(true);
   }
 }

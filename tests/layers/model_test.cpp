@@ -17,7 +17,7 @@ struct Case {
   ModelConfig config;
   std::int64_t T;
   std::vector<std::vector<std::int64_t>> lengths;  // of the documents of each sequence
-  IndexerStage stage = IndexerStage::kSparse;
+  IndexerMode mode = IndexerMode::kSparse;
 };
 
 std::vector<Case> cases() {
@@ -75,7 +75,7 @@ std::vector<Case> cases() {
   all.push_back({"hybrid", hybrid(), 20, {{20}}});
   all.push_back({"hybrid, documents and padding", hybrid(), 19, {{3, 1, 13}, {2}, {8, 11}}});
   all.push_back({"hybrid, no entry anywhere", hybrid(), 2, {{2}, {1}}});
-  all.push_back({"hybrid, dense stage", hybrid(), 17, {{17}}, IndexerStage::kDense});
+  all.push_back({"hybrid, dense mode", hybrid(), 17, {{17}}, IndexerMode::kDense});
   for (const std::int64_t rate : {4, 2}) {
     Case c{rate == 2 ? "hybrid, other rates" : "hybrid, top 1", hybrid(), 16, {{16}}};
     c.config.compress_rate_csa = rate;
@@ -124,9 +124,9 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
     std::vector<float> grads(static_cast<std::size_t>(model->store().flat_size()));
     model->store().bind_grads(grads.data());
 
-    ModelReference reference(*model, c.stage);
+    ModelReference reference(*model, c.mode);
     const auto want = reference.losses(sequences);
-    const Loss got = model->loss(tape, batch, kWeights, {false, c.stage}, nullptr);
+    const Loss got = model->loss(tape, batch, kWeights, {false, c.mode}, nullptr);
     EXPECT_NEAR(*got.ce.as<float>(), want.ce, 2e-6 * want.ce);
     if (model->has_mtp()) {
       EXPECT_NEAR(*got.mtp.as<float>(), want.mtp, 2e-6 * want.mtp);
@@ -177,7 +177,7 @@ TEST(Model, MtpReadsTokensThatTheLossDoesNotCount) {
   model->store().bind_grads(grads.data());
   const Batch all = pack(12, {{random_document(5, 23, 1), random_document(7, 23, 2)}});
   const auto mtp_of = [&](const Batch& batch) {
-    const Loss loss = model->loss(tape, batch, kWeights, {false, IndexerStage::kSparse}, nullptr);
+    const Loss loss = model->loss(tape, batch, kWeights, {false, IndexerMode::kSparse}, nullptr);
     const float value = *loss.mtp.as<float>();
     tape.end_microbatch();
     return value;

@@ -31,20 +31,19 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int bench_step_command(const BenchArguments& args) {
-  RunConfig config = load_config(args.config, args.overrides, {.needs_data = false});
-  const std::vector<Stage> stages = stages_of(config);
-  if (stages.size() > 1 || config.indexer.stages.size() > 1) {
+  const RunConfig config = load_config(args.config, args.overrides, {.needs_data = false});
+  const RunPlan plan(config);
+  if (plan.sizes().size() > 1 || plan.indexer_modes().size() > 1) {
     spdlog::warn("of stages by step (train.stages, indexer.stage) the first is timed");
   }
-  config = config_at(config, stages.front());
-  const LossConfig loss = loss_config(config, 0, false);
+  const BatchSizes& sizes = plan.sizes().front();
+  const LossConfig loss = plan.at(0).loss;
   require_openmp_blas();
-  const std::int64_t T = config.data.sequence_length, B = config.train.micro_batch;
-  const std::int64_t micro_batches = config.train.batch_tokens / T / B;
+  const std::int64_t micro_batches = sizes.micro_batches();
   Model model(require_weights(config));
   model.allocate();
-  const MemoryEstimate memory = estimate_memory(model, config, micro_batches);
-  require_memory(memory, config);
+  const MemoryEstimate memory = estimate_memory(model, config, sizes);
+  require_memory(memory, config, sizes);
   const double peak_before = measure_matmul_peak_gflops();
 
   Tape tape;
@@ -56,8 +55,8 @@ int bench_step_command(const BenchArguments& args) {
   double step_work = 0.0;
   for (std::int64_t step = 1; step <= args.warmup + args.steps; ++step) {
     for (std::size_t i = 0; i < batches.size(); ++i) {
-      batches[i] =
-          shape_batch(B, T, config.model.vocab_size, static_cast<std::uint64_t>(step) * 4096 + i);
+      batches[i] = shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size,
+                               static_cast<std::uint64_t>(step) * 4096 + i);
     }
     const long faults_before = page_faults();
     const auto begin = std::chrono::steady_clock::now();
@@ -75,15 +74,16 @@ int bench_step_command(const BenchArguments& args) {
     balance.push_back(out.balance);
     index_kl.push_back(out.index_kl);
     step_work = 0.0;
-    const IndexerMode indexer{loss.indexer, config.loss.index_kl != 0.0};
-    for (const Batch& batch : batches) step_work += step_flops(config.model, indexer, batch);
+    for (const Batch& batch : batches) {
+      step_work += step_flops(config.model, loss.indexer_plan(), batch);
+    }
   }
   const double peak = std::max(peak_before, measure_matmul_peak_gflops());
   const double time = median(seconds);
-  const auto tokens = static_cast<double>(config.train.batch_tokens);
+  const auto tokens = static_cast<double>(sizes.batch_tokens);
   Json json;
   json["step"] = args.warmup + args.steps;
-  json["tokens"] = config.train.batch_tokens;
+  json["tokens"] = sizes.batch_tokens;
   json["loss"] = median(losses);
   json["ce"] = median(ce);
   json["mtp"] = median(mtp);

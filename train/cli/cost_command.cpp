@@ -36,14 +36,13 @@ RunConfig read(const CostArguments& args) {
   return config;
 }
 
-// Of a step of the configuration, its longest stage; nothing where this machine could not even walk
+// Of a step of the configuration, its largest sizes; nothing where this machine could not even walk
 // through it.
 std::optional<MemoryEstimate> step_memory(Model& model, const RunConfig& config) {
-  const std::vector<Stage> stages = stages_of(config);
   if (static_cast<double>(model.store().flat_size()) * sizeof(float) > 0x1.0p45) return {};
   try {
     model.allocate();
-    return estimate_memory(model, config, stages);
+    return estimate_memory(model, config, sizes_of(config));
   } catch (const Error& error) {
     spdlog::info("no memory of a step: {}", printable(error.what()));
     return std::nullopt;

@@ -12,8 +12,8 @@ namespace {
 // Rows of the batch whose answer gets the largest logit, the lowest id among equals; every token
 // before it is the true one.
 std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
-                         std::span<const std::int64_t> rows, IndexerStage stage) {
-  const Tensor logits = model.logits_of_rows(tape, batch, rows, stage);
+                         std::span<const std::int64_t> rows, IndexerMode mode) {
+  const Tensor logits = model.logits_of_rows(tape, batch, rows, mode);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const float* z = logits.row(static_cast<std::int64_t>(i));
@@ -27,7 +27,7 @@ std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
 }  // namespace
 
 EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                    std::int64_t sequences, IndexerStage stage) {
+                    std::int64_t sequences, IndexerMode mode) {
   const TraceSpan span("evaluate");
   const NoGrad off(tape);
   const std::int64_t count =
@@ -40,7 +40,7 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
   std::int64_t right = 0;
   for (std::int64_t i = 0; i < count; i += micro_batch) {
     data.fill_in_order(i, std::min(micro_batch, count - i), batch);
-    const Loss loss = model.loss(tape, batch, {}, {false, stage}, nullptr);
+    const Loss loss = model.loss(tape, batch, {}, {false, mode}, nullptr);
     sum += *loss.ce.as<float>();
     tape.end_microbatch();
     out.tokens += std::count_if(batch.targets.begin(), batch.targets.end(),
@@ -51,7 +51,7 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
       if (batch.is_answer(n)) answers.push_back(n);
     }
     if (answers.empty()) continue;
-    right += count_right(model, tape, batch, answers, stage);
+    right += count_right(model, tape, batch, answers, mode);
     out.answers += static_cast<std::int64_t>(answers.size());
   }
   if (out.tokens > 0) out.loss = sum / static_cast<double>(out.tokens);

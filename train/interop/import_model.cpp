@@ -14,7 +14,7 @@
 #include "train/interop/new_folder.h"
 #include "train/interop/tokenizer_files.h"
 #include "train/run/run_folder.h"
-#include "train/run/run_state.h"
+#include "train/run/training_state.h"
 #include "train/run/version.h"
 
 namespace shoal {

@@ -105,8 +105,8 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const LossConfig& l
   const TraceSpan span("optimizer");
   optimizer_.step(model_.store().values(), tree_.gradients(), step, static_cast<float>(lr),
                   static_cast<float>(clip_scale(out.grads.norm, options_.clip)),
-                  loss.indexer == IndexerStage::kWarmup);
-  if (loss.indexer != IndexerStage::kWarmup) update_router_biases();
+                  loss.indexer == IndexerMode::kWarmup);
+  if (loss.indexer != IndexerMode::kWarmup) update_router_biases();
   out.updated = true;
   return out;
 }

@@ -1,22 +1,15 @@
 #pragma once
 #include <functional>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "layers/model.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
+#include "train/plan/run_plan.h"
 #include "train/step/gradient_tree.h"
 
 namespace shoal {
-
-// Weights of the loss's parts; means are over all targets, MTP targets and sequences of the step.
-struct LossConfig {
-  std::optional<double> mtp = 0.3;  // none: the MTP block does not run
-  double balance = 1e-4, index_kl = 1.0;
-  IndexerStage indexer = IndexerStage::kSparse;
-};
 
 // Sums over a step (or an evaluation), before weights.
 struct LossSums {

@@ -50,14 +50,14 @@ struct Trace {
 };
 
 Trace run(const ModelConfig& config, const Options& options, int steps,
-          IndexerStage stage = IndexerStage::kSparse) {
+          IndexerMode mode = IndexerMode::kSparse) {
   const auto model = random_model(config);
   Tape tape({std::size_t{1} << 30, std::size_t{1} << 30});
   StepRunner runner(*model, tape, options);
   const std::vector<Batch> batches = micro_batches(options.micro_batches, 40, config.vocab_size);
   Trace trace;
   for (int step = 1; step <= steps; ++step) {
-    const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, stage}, step, 2e-3);
+    const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, mode}, step, 2e-3);
     EXPECT_TRUE(out.updated);
     trace.losses.insert(trace.losses.end(),
                         {out.ce, out.mtp, out.balance, out.index_kl, out.grads.norm});
@@ -116,22 +116,22 @@ TEST(StepRunner, EqualBitsForEitherKernelWidth) {
 }
 
 TEST(StepRunner, EqualBitsOfAHybridModel) {
-  for (const IndexerStage stage :
-       {IndexerStage::kDense, IndexerStage::kWarmup, IndexerStage::kSparse}) {
-    SCOPED_TRACE(name_of(stage));
+  for (const IndexerMode mode :
+       {IndexerMode::kDense, IndexerMode::kWarmup, IndexerMode::kSparse}) {
+    SCOPED_TRACE(name_of(mode));
     Options options;
     options.micro_batches = 3;
-    const Trace want = run(hybrid_config(), options, 2, stage);
-    EXPECT_EQ(want.losses[3] > 0.0, stage != IndexerStage::kDense);
+    const Trace want = run(hybrid_config(), options, 2, mode);
+    EXPECT_EQ(want.losses[3] > 0.0, mode != IndexerMode::kDense);
     options.recompute = true;
     for_thread_counts([&](int threads) {
-      EXPECT_TRUE(run(hybrid_config(), options, 2, stage) == want) << threads << " threads";
+      EXPECT_TRUE(run(hybrid_config(), options, 2, mode) == want) << threads << " threads";
     });
   }
 }
 
 // While the indexers warm up they alone change, moments and router biases included; in the dense
-// stage nothing but weight decay touches them.
+// mode nothing but weight decay touches them.
 TEST(StepRunner, StagesMoveWhatTheySay) {
   const ModelConfig config = hybrid_config();
   for (const bool recompute : {false, true}) {
@@ -163,16 +163,16 @@ TEST(StepRunner, StagesMoveWhatTheySay) {
         }
         return s;
       };
-      const auto step = [&](std::int64_t number, IndexerStage stage) {
-        const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, stage}, number, 1e-3);
+      const auto step = [&](std::int64_t number, IndexerMode mode) {
+        const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, mode}, number, 1e-3);
         EXPECT_TRUE(out.updated);
-        EXPECT_EQ(out.index_kl > 0.0, stage != IndexerStage::kDense);
+        EXPECT_EQ(out.index_kl > 0.0, mode != IndexerMode::kDense);
         EXPECT_EQ(out.loss, out.ce + out.mtp + out.balance + out.index_kl);
         EXPECT_GT(out.ce, 0.0);
         return out;
       };
       const State start = look();
-      step(1, IndexerStage::kWarmup);
+      step(1, IndexerMode::kWarmup);
       const State warm = look();
       EXPECT_EQ(warm.buffers, start.buffers);
       for (const auto& [name, values] : warm.params) {
@@ -181,13 +181,13 @@ TEST(StepRunner, StagesMoveWhatTheySay) {
       for (const auto& [name, values] : warm.moments) {
         EXPECT_EQ(values != start.moments.at(name), is_indexer_name(name)) << name;
       }
-      step(2, IndexerStage::kSparse);
+      step(2, IndexerMode::kSparse);
       const State sparse = look();
       EXPECT_NE(sparse.buffers, warm.buffers);
       for (const auto& [name, values] : sparse.params) {
         EXPECT_NE(values, warm.params.at(name)) << name;
       }
-      step(3, IndexerStage::kDense);
+      step(3, IndexerMode::kDense);
       for (const ModelParam& p : model->store().params()) {
         if (!is_indexer(p)) continue;
         const float* gradient = runner.flat_gradients().data() + p.offset;
@@ -286,13 +286,6 @@ TEST(StepRunner, TheMtpRouterCountsWithoutTargets) {
   EXPECT_EQ(routed(), 0);
   EXPECT_GT(with.balance, without.balance + 0.005);
   EXPECT_EQ(runner.gradients({&batch, 1}, {0.0, 0.01}).balance, with.balance);
-}
-
-TEST(StepRunner, WithoutAWeightInTheConfigurationMtpDoesNotRun) {
-  RunConfig config;
-  config.loss.mtp_late = 0.0;
-  EXPECT_EQ(loss_config(config, 0, false).mtp, 0.3);
-  EXPECT_EQ(loss_config(config, 0, true).mtp, std::nullopt);
 }
 
 TEST(StepRunner, RouterBiasesFollowTheLoads) {
@@ -421,6 +414,7 @@ INSTANTIATE_TEST_SUITE_P(StepRunner, Kinds, ::testing::ValuesIn(kinds()));
 
 struct Warm {
   RunConfig config;
+  BatchSizes sizes;
   std::unique_ptr<Model> model;
   Tape tape;
   std::unique_ptr<StepRunner> runner;
@@ -431,11 +425,10 @@ struct Warm {
     config.model.hidden_size = 48;
     config.model.hc_mult = 4;
     config.model.finish("test");
-    config.data.sequence_length = T;
-    config.train.micro_batch = 2;
     config.train.recompute = recompute ? RecomputePolicy::kBlock : RecomputePolicy::kNone;
     model = random_model(config.model);
-    const MemoryEstimate estimate = estimate_memory(*model, config, 2);
+    sizes = {0, T, 4 * T, 2};
+    const MemoryEstimate estimate = estimate_memory(*model, config, sizes);
     Options options;
     options.recompute = recompute;
     options.micro_batches = 2;
@@ -491,7 +484,7 @@ TEST(StepRunner, AWarmStepOfOtherDocumentsTakesNothingFromTheHeap) {
   }
 }
 
-// A stage with fewer micro-batches, longer ones: as if the runner had been made for it.
+// A mode with fewer micro-batches, longer ones: as if the runner had been made for it.
 TEST(StepRunner, GoesOnInAnotherStage) {
   Warm staged(false, true), alone(false, true);
   Options options;
@@ -518,7 +511,7 @@ TEST(StepRunner, GoesOnInAnotherStage) {
 TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
   for (const bool recompute : {false, true}) {
     Warm hybrid(recompute, true, true);
-    const MemoryEstimate of_hybrid = estimate_memory(*hybrid.model, hybrid.config, 2);
+    const MemoryEstimate of_hybrid = estimate_memory(*hybrid.model, hybrid.config, hybrid.sizes);
     hybrid.step(1);  // of packed documents, which have fewer entries
     EXPECT_LE(hybrid.tape.stats().arena_low_peak, of_hybrid.tape.arena_low_peak);
     EXPECT_LT(hybrid.tape.stats().grad_peak, of_hybrid.tape.grad_peak);
@@ -530,7 +523,7 @@ TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
 
     Warm warm(recompute, true);
     std::string dump;
-    const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, 2, &dump);
+    const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, warm.sizes, &dump);
     EXPECT_THAT(dump, HasSubstr(recompute ? "\nrecompute layers.1 " : "\nattention layers.1 "));
     EXPECT_THAT(dump, HasSubstr("cross_entropy mtp.0 "));
     Warm real(recompute, true);
@@ -550,12 +543,10 @@ TapeStats peaks(std::int64_t T, bool recompute, std::int64_t window = 5, bool hy
   if (!hybrid) config.model.layer_types.assign(4, AttentionKind::kSliding);
   config.model.mlp_layer_types.assign(config.model.layer_types.size(), FeedForwardKind::kMoe);
   config.model.finish("test");
-  config.data.sequence_length = T;
-  config.train.micro_batch = 1;
   config.train.recompute = recompute ? RecomputePolicy::kBlock : RecomputePolicy::kNone;
   Model model(config.model);
   model.allocate();
-  return estimate_memory(model, config, 1).tape;
+  return estimate_memory(model, config, BatchSizes{0, T, T, 1}).tape;
 }
 
 TEST(StepRunner, MemoryGrowsAtMostLinearlyWithLength) {
