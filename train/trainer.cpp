@@ -224,8 +224,7 @@ void Trainer::event(const std::string& name, Json fields) {
 RunEnd Trainer::run() {
   metrics_ = std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", step());
   if (config_.log.tensorboard) {
-    tensorboard_ =
-        std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", step());
+    tensorboard_ = std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", step());
   }
   started_ = Clock::now();
   if (step() > 0) event("resume", Json::object());
@@ -246,8 +245,7 @@ RunEnd Trainer::run() {
       const TraceSpan span("step");
       if (plan.sizes != sizes_) begin_stretch(plan);
       source_.batches(state_.position, step(), batches_);
-      out = runner_->step(batches_, plan.loss, plan.number, plan.lr,
-                          [] { return signal_received() != 0; });
+      out = runner_->step(batches_, plan, [] { return signal_received() != 0; });
     }
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
@@ -293,16 +291,16 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   position.samples += plan.sizes.sequences();
   double flops = 0.0;
   for (const Batch& batch : batches_) {
-    flops += step_flops(config_.model, plan.loss.indexer_plan(), batch);
+    flops += step_flops(config_.model, plan.indexer_plan(), batch);
   }
   StepRecord record;
   record.step = position.step;
   record.tokens = position.tokens;
-  record.loss = out.loss;
-  record.ce = out.ce;
-  record.mtp = out.mtp;
-  record.balance = out.balance;
-  record.index_kl = out.index_kl;
+  record.loss = out.loss();
+  record.ce = out.parts.ce;
+  record.mtp = out.parts.mtp;
+  record.balance = out.parts.balance;
+  record.index_kl = out.parts.index_kl;
   record.lr = plan.lr;
   record.grad_norm = out.grads.norm;
   const std::vector<const Block*> blocks = model_.all_blocks();
@@ -356,7 +354,7 @@ std::string Trainer::explain_bad_numbers(const StepPlan& plan, const StepOutcome
                          : "the gradient of " + out.grads.first_bad + " is not finite";
   tape_.trace_numbers(true);
   tape_.forget_bad_number();
-  runner_->gradients(batches_, plan.loss);
+  runner_->gradients(batches_, plan);
   tape_.trace_numbers(false);
   if (!tape_.first_bad_number().empty()) what += "; first seen in the " + tape_.first_bad_number();
   return what;
@@ -404,7 +402,7 @@ void Trainer::evaluate_now() {
   const Dataset& validation = data().validation;
   if (validation.sequences() > 0) {
     EvalRecord record = evaluate(model_, tape_, validation, plan.sizes.micro_batch,
-                                 config_.train.eval_sequences, plan.loss.indexer);
+                                 config_.train.eval_sequences, plan.indexer);
     record.step = step();
     record.time = unix_time();
     metrics_->write(record);
@@ -417,7 +415,9 @@ void Trainer::evaluate_now() {
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
     const std::string text =
-        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, plan.loss.indexer).texts[0].text;
+        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, plan.indexer)
+            .texts[0]
+            .text;
     event("sample", Json{{"prompt", prompt}, {"text", text}});
     log_to_file("sample: " + printable(prompt + text));
   }

@@ -37,7 +37,6 @@ int bench_step_command(const BenchArguments& args) {
     spdlog::warn("of stages by step (train.stages, indexer.stage) the first is timed");
   }
   const BatchSizes& sizes = plan.sizes().front();
-  const LossConfig loss = plan.at(0).loss;
   require_openmp_blas();
   const std::int64_t micro_batches = sizes.micro_batches();
   Model model(require_weights(config));
@@ -58,24 +57,27 @@ int bench_step_command(const BenchArguments& args) {
       batches[i] = shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size,
                                static_cast<std::uint64_t>(step) * 4096 + i);
     }
+    StepPlan of_step = plan.at(0);
+    of_step.number = step;
+    of_step.lr = config.optim.lr * 1e-3;
     const long faults_before = page_faults();
     const auto begin = std::chrono::steady_clock::now();
-    const StepOutcome out = runner.step(batches, loss, step, config.optim.lr * 1e-3);
+    const StepOutcome out = runner.step(batches, of_step);
     const double time =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!out.updated) reject(Failure::kNumbers, "bench: step ", step, " is not finite");
     if (step <= args.warmup) continue;
     seconds.push_back(time);
     faults.push_back(static_cast<double>(page_faults() - faults_before));
-    losses.push_back(out.loss);
+    losses.push_back(out.loss());
     norms.push_back(out.grads.norm);
-    ce.push_back(out.ce);
-    mtp.push_back(out.mtp);
-    balance.push_back(out.balance);
-    index_kl.push_back(out.index_kl);
+    ce.push_back(out.parts.ce);
+    mtp.push_back(out.parts.mtp);
+    balance.push_back(out.parts.balance);
+    index_kl.push_back(out.parts.index_kl);
     step_work = 0.0;
     for (const Batch& batch : batches) {
-      step_work += step_flops(config.model, loss.indexer_plan(), batch);
+      step_work += step_flops(config.model, of_step.indexer_plan(), batch);
     }
   }
   const double peak = std::max(peak_before, measure_matmul_peak_gflops());

@@ -23,7 +23,7 @@ int export_command(const ExportArguments& args) {
   const std::vector<AttentionKind>& layers = loaded.config.model.layer_types;
   const bool sparse =
       std::find(layers.begin(), layers.end(), AttentionKind::kCompressedSparse) != layers.end();
-  const IndexerMode mode = RunPlan(loaded.config).at(loaded.step).loss.indexer;
+  const IndexerMode mode = RunPlan(loaded.config).at(loaded.step).indexer;
   if (sparse && mode != IndexerMode::kSparse) {
     spdlog::warn(
         "the indexers are in stage {} at step {}; others always look at index_topk entries",

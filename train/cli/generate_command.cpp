@@ -129,7 +129,7 @@ int generate_command(const GenerateArguments& args) {
   const std::vector<std::string> prompts = read_prompts(args.prompts);
   const GenerateConfig config{
       args.tokens, {args.temperature, args.top_k, args.top_p}, args.seed, args.stops};
-  const IndexerMode mode = RunPlan(loaded.config).at(loaded.step).loss.indexer;
+  const IndexerMode mode = RunPlan(loaded.config).at(loaded.step).indexer;
   Tape tape;
   if (args.json) {
     const Generation g = generate(*loaded.model, tape, *tokenizer, prompts, config, mode);

@@ -10,8 +10,8 @@
 #include "train/cli/loaded_model.h"
 #include "train/generate/evaluator.h"
 #include "train/parity/parity.h"
-#include "train/report/report.h"
 #include "train/plan/batch_source.h"
+#include "train/report/report.h"
 #include "train/run/run_folder.h"
 
 namespace shoal {
@@ -59,7 +59,7 @@ int eval_command(const EvalArguments& args) {
   }
   Tape tape;
   EvalRecord e = evaluate(*loaded.model, tape, data.validation, plan.sizes.micro_batch,
-                          config.train.eval_sequences, plan.loss.indexer);
+                          config.train.eval_sequences, plan.indexer);
   e.step = loaded.step;
   if (args.json) {
     Json json = json_of(e);

@@ -71,7 +71,7 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
   estimate_memory(trainer.model(), config, most, &dump);
   const MemoryEstimate& m = trainer.memory();
   const std::int64_t T = most.sequence_length;
-  const double flops = step_flops(config.model, plan.at(0).loss.indexer_plan(),
+  const double flops = step_flops(config.model, plan.at(0).indexer_plan(),
                                   shape_batch(1, T, config.model.vocab_size, 0));
   std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
   const auto line = [](const char* what, const std::string& value) {
@@ -79,8 +79,8 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
   };
   line("parameters", std::to_string(trainer.model().store().count()));
   line("GFLOP per token", concat(flops / static_cast<double>(T) / 1e9));
-  line("steps", plan.steps() > 0 ? std::to_string(plan.steps())
-                                 : concat(config.train.minutes, " minutes"));
+  line("steps",
+       plan.steps() > 0 ? std::to_string(plan.steps()) : concat(config.train.minutes, " minutes"));
   for (const BatchSizes& s : plan.sizes()) {
     if (plan.sizes().size() == 1) break;
     line("  from step", concat(s.from_step, ": ", s.micro_batches(), " micro-batches of ",

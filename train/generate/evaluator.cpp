@@ -6,21 +6,22 @@
 #include <span>
 #include <vector>
 
+#include "layers/objective/next_token.h"
+
 namespace shoal {
 namespace {
 
 // Rows of the batch whose answer gets the largest logit, the lowest id among equals; every token
 // before it is the true one.
-std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
-                         std::span<const std::int64_t> rows, IndexerMode mode) {
-  const Tensor logits = model.logits_of_rows(tape, batch, rows, mode);
+std::int64_t count_right(const Model& model, Tape& tape, Tensor X, const Batch& batch,
+                         std::span<const std::int64_t> rows) {
+  const Tensor logits = model.logits_of_rows(tape, X, rows);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const float* z = logits.row(static_cast<std::int64_t>(i));
     const auto best = std::max_element(z, z + logits.shape.cols()) - z;
     right += best == batch.targets[static_cast<std::size_t>(rows[i])] ? 1 : 0;
   }
-  tape.end_microbatch();
   return right;
 }
 
@@ -40,9 +41,9 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
   std::int64_t right = 0;
   for (std::int64_t i = 0; i < count; i += micro_batch) {
     data.fill_in_order(i, std::min(micro_batch, count - i), batch);
-    const Loss loss = model.loss(tape, batch, {}, {false, mode}, nullptr);
-    sum += *loss.ce.as<float>();
-    tape.end_microbatch();
+    Hidden hidden = model.forward(tape, batch, {.indexer = {mode, false}});
+    const Loss loss = NextToken().loss(tape, model, hidden, {std::nullopt, 0.0, 0.0}, {});
+    sum += *loss.sums.ce.as<float>();
     out.tokens += std::count_if(batch.targets.begin(), batch.targets.end(),
                                 [](std::int32_t t) { return t >= 0; });
     out.bytes += data.batch_text_bytes(batch);
@@ -50,9 +51,9 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
     for (std::int64_t n = 0; n < batch.rows(); ++n) {
       if (batch.is_answer(n)) answers.push_back(n);
     }
-    if (answers.empty()) continue;
-    right += count_right(model, tape, batch, answers, mode);
+    if (!answers.empty()) right += count_right(model, tape, hidden.X, batch, answers);
     out.answers += static_cast<std::int64_t>(answers.size());
+    tape.end_microbatch();
   }
   if (out.tokens > 0) out.loss = sum / static_cast<double>(out.tokens);
   if (out.answers > 0) {

@@ -30,10 +30,8 @@ StepPlan RunPlan::at(std::int64_t done) const {
   plan.sizes = sizes_[stretch_at(done)];
   plan.lr = learning_rate(schedule_, plan.number);
   const double mtp = in_decay(schedule_, plan.number) ? loss_.mtp_late : loss_.mtp;
-  plan.loss.mtp = mtp != 0.0 ? std::optional(mtp) : std::nullopt;
-  plan.loss.balance = loss_.balance;
-  plan.loss.index_kl = loss_.index_kl;
-  plan.loss.indexer = modes_[index_at(modes_, done)].mode;
+  plan.loss = {mtp != 0.0 ? std::optional(mtp) : std::nullopt, loss_.balance, loss_.index_kl};
+  plan.indexer = modes_[index_at(modes_, done)].mode;
   return plan;
 }
 

@@ -1,30 +1,23 @@
 #pragma once
 #include <cstdint>
-#include <optional>
 #include <vector>
 
-#include "layers/attention/attention.h"
+#include "layers/objective/objective.h"
 #include "optim/schedule.h"
 #include "train/config/batch_sizes.h"
 #include "train/config/run_config.h"
 
 namespace shoal {
 
-// Weights of the loss's parts; means are over all targets, MTP targets and sequences of the step.
-struct LossConfig {
-  std::optional<double> mtp = 0.3;  // none: the MTP block does not run
-  double balance = 1e-4, index_kl = 1.0;
-  IndexerMode indexer = IndexerMode::kSparse;
-
-  IndexerPlan indexer_plan() const { return {indexer, index_kl != 0.0}; }
-};
-
 // All that holds at one step.
 struct StepPlan {
   std::int64_t number = 1;  // 1-based: the update that the step ends with
-  BatchSizes sizes;
   double lr = 0.0;
-  LossConfig loss;
+  LossWeights loss;
+  IndexerMode indexer = IndexerMode::kSparse;
+  BatchSizes sizes = {};
+
+  IndexerPlan indexer_plan() const { return {indexer, loss.index_kl != 0.0}; }
 };
 
 // What holds when, made once from the configuration: the only place that knows a schedule. A pure

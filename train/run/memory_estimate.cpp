@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "autograd/base/rng.h"
+#include "layers/objective/next_token.h"
 #include "train/step/gradient_tree.h"
 #include "train/step/param_slices.h"
 
@@ -82,16 +83,17 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const Batc
     const bool muon = slice.matrix && config.optim.matrices == MatrixOptimizer::kMuon;
     e.optimizer += static_cast<std::size_t>(slice.size) * sizeof(float) * (muon ? 1 : 2);
   }
-  const ParallelOff off;
   // Addresses only, nothing is written; the tape is content with what is left.
   PageRange gradients(flat_bytes);
-  Tape tape;
+  Tape tape({.dry = true});
   model.store().bind_grads(reinterpret_cast<float*>(gradients.data()));
-  const Batch batch = shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size, 0);
+  const Batch batch =
+      shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size, 0);
   const bool recompute = config.train.recompute == RecomputePolicy::kBlock;
   // Other modes of the indexers need less.
-  const Loss loss = model.loss(tape, batch, {1.0, 1.0, 1.0, config.loss.index_kl},
-                               {recompute, IndexerMode::kSparse}, nullptr);
+  const IndexerPlan indexer{IndexerMode::kSparse, config.loss.index_kl != 0.0};
+  Hidden hidden = model.forward(tape, batch, {recompute, indexer});
+  const Loss loss = NextToken().loss(tape, model, hidden, {}, count({&batch, 1}));
   if (dump != nullptr) *dump = tape.dump();
   tape.backward(loss.total);
   tape.end_microbatch();

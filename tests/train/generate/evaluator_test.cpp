@@ -112,8 +112,8 @@ TEST(Evaluator, ContextOfATaskIsNoPaddingToAStep) {
   const StepOutcome out = runner.gradients(batches, {});
   const Counted a = count_by_hand(*model, batches[0]), b = count_by_hand(*model, batches[1]);
   const double mean = (a.sum + b.sum) / static_cast<double>(a.tokens + b.tokens);
-  EXPECT_NEAR(out.ce, mean, 1e-4 * mean);
-  for (const MoeStats& stats : runner.stats()) {
+  EXPECT_NEAR(out.parts.ce, mean, 1e-4 * mean);
+  for (const BlockStats& stats : runner.stats()) {
     EXPECT_EQ(std::accumulate(stats.load.begin(), stats.load.end(), std::int64_t{0}), 6 * 48 * 2);
   }
 }

@@ -50,7 +50,8 @@ class Generator : public ::testing::Test {
       batch.targets.assign(batch.tokens.size(), 0);
       batch.first.assign(batch.tokens.size(), 0);
       const std::int64_t last = batch.T - 1;
-      const Tensor logits = model_->logits_of_rows(tape_, batch, std::span(&last, 1), mode);
+      const Hidden hidden = model_->forward(tape_, batch, {.indexer = {mode, false}});
+      const Tensor logits = model_->logits_of_rows(tape_, hidden.X, std::span(&last, 1));
       const std::int32_t next =
           sampler.draw({logits.as<float>(), 258}, rng.uniform(static_cast<std::uint64_t>(i)));
       tape_.end_microbatch();

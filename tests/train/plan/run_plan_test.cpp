@@ -14,7 +14,8 @@ RunConfig staged() {
   c.train.steps = 40;
   c.optim.warmup_steps = 4;
   c.optim.decay_share = 0.25;
-  c.indexer.modes = {{IndexerMode::kDense, 0}, {IndexerMode::kWarmup, 8}, {IndexerMode::kSparse, 9}};
+  c.indexer.modes = {
+      {IndexerMode::kDense, 0}, {IndexerMode::kWarmup, 8}, {IndexerMode::kSparse, 9}};
   return c;
 }
 
@@ -34,7 +35,7 @@ TEST(RunPlan, SaysWhatHoldsAtAStep) {
     const StepPlan step = plan.at(c.done);
     EXPECT_EQ(step.number, c.done + 1);
     EXPECT_EQ(step.sizes, plan.sizes()[static_cast<std::size_t>(c.stretch)]) << c.done;
-    EXPECT_EQ(step.loss.indexer, c.indexer) << c.done;
+    EXPECT_EQ(step.indexer, c.indexer) << c.done;
     EXPECT_EQ(step.loss.mtp, c.mtp) << c.done;
   }
   EXPECT_EQ(plan.at(0).lr, 1e-3 / 4);

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "tests/support/step_plan.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
 #include "train/checkpoint/hdf5_image.h"
@@ -55,9 +56,10 @@ struct Run {
       RunPosition& at = state.position;
       const Batch batch =
           pack(24, {{random_document(20, 23, static_cast<std::uint64_t>(at.samples))}});
-      const StepOutcome out = runner->step({&batch, 1}, {0.3, 0.01, 0.5}, at.step + 1, 2e-3);
+      const StepOutcome out =
+          runner->step({&batch, 1}, step_plan({0.3, 0.01, 0.5}, at.step + 1, 2e-3));
       EXPECT_TRUE(out.updated);
-      loss = out.loss;
+      loss = out.loss();
       ++at.step;
       at.tokens += 24;
       at.samples += 1 + (counter % 2);
