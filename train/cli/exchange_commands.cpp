@@ -8,9 +8,9 @@
 #include "train/cli/commands.h"
 #include "train/cli/loaded_model.h"
 #include "train/interop/export_model.h"
-#include "train/interop/import_model.h"
 #include "train/interop/new_folder.h"
 #include "train/plan/run_plan.h"
+#include "train/run/import_run.h"
 
 namespace shoal {
 
