@@ -8,12 +8,11 @@
 #include <filesystem>
 
 #include "autograd/base/printable.h"
-#include "autograd/base/sha256.h"
 #include "autograd/kernels/peak.h"
+#include "layers/flops.h"
 #include "train/config/show_config.h"
 #include "train/generate/evaluator.h"
 #include "train/generate/generator.h"
-#include "train/interop/load_weights.h"
 #include "train/metrics/log_setup.h"
 #include "train/report/report.h"
 #include "train/run/signals.h"
@@ -96,116 +95,28 @@ void Trainer::build() {
   peak_gflops_ = measure_matmul_peak_gflops();
 }
 
-// Only where a run begins: whoever goes on from a checkpoint may have deleted them since.
-void Trainer::load_initial_weights() {
-  const std::string& from = config_.train.init_from;
-  if (from.empty()) return;
-  if (ModelWeights::lie_in(from)) {
-    load_weights(model_, ModelWeights::open(from));
-  } else {
-    StateView view = model_view(model_);
-    copy_state(read_stored(io_, from).state, view, from, "/model/");
-  }
-  spdlog::info("weights from {}", printable(from));
-}
-
-// From here on there is something to go on with: a signal ends the run after saving.
-void Trainer::open_folder() {
-  watch_signals();
-  folder_ = std::make_unique<RunFolder>(io_, config_.run.dir);
-}
-
-void Trainer::write_config() const { write_run_config(config_.run.dir, to_yaml(config_)); }
-
 void Trainer::create_run() {
-  if (holds_run(config_.run.dir)) {
-    reject(Failure::kUsage, config_.run.dir, ": holds a run already; go on with `shoal resume ",
-           config_.run.dir, "` or choose another run.dir");
-  }
+  require_no_run(
+      config_, concat("go on with `shoal resume ", config_.run.dir, "` or choose another run.dir"));
   build();
-  load_initial_weights();
-  config_.checkpoint.step = 0;
-  begin_folder([&] { write_config(); });
-}
-
-// Opens the folder and lets `write` make a run of it. If that fails nothing stays behind.
-void Trainer::begin_folder(const std::function<void()>& write) {
-  std::error_code ignored;
-  const bool was_there = fs::exists(config_.run.dir, ignored);
-  try {
-    open_folder();
-    write();
-  } catch (const Error& error) {
-    if (!was_there && error.why() == Failure::kDisk) {  // else it may be another process's
-      RunFolder::remove_beginning(config_.run.dir);
-      folder_.reset();
-    }
-    throw;
-  }
+  take(begin_run(io_, config_, model_));
 }
 
 void Trainer::resume_run() {
   build();
-  open_folder();
-  const std::optional<std::int64_t> step =
-      config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
-  if (const auto stored = folder_->store().read_newest(step)) {
-    const LoadReport* report = &stored->report;
-    for (const std::string& warning : report->warnings) spdlog::warn("{}", printable(warning));
-    state_.load(stored->state, report->path);
-    saved_step_ = this->step();
-    const auto seconds = report->manifest.info.notes.find("run_seconds");
-    if (seconds != report->manifest.info.notes.end()) {
-      earlier_seconds_ = std::strtod(seconds->second.c_str(), nullptr);
-    }
-    const std::string data = source_.fingerprint();
-    const std::string& trained_on = report->manifest.info.data_fingerprint;  // "": imported
-    if (!trained_on.empty() && trained_on != data) {
-      reject(Failure::kData, report->path,
-             ": was trained on other data than data.train holds now; restore the corpus, or start "
-             "from these weights with train.init_from");
-    }
-    if (report->manifest.info.cpu_features != cpu_features()) {
-      spdlog::warn(
-          "the checkpoint comes from another kind of processor ({}): results go on "
-          "numerically equivalent, not with equal bits",
-          printable(report->manifest.info.cpu_features));
-    }
-    spdlog::info("resumed at step {} from {}", this->step(), printable(report->path));
-  } else {
-    load_initial_weights();
-    spdlog::info("{} has no checkpoint yet: starting at step 0", printable(config_.run.dir));
-  }
-  if (step) {
-    // The lines of metrics after it go, so these go as well; and the next resume goes on from here,
-    // not back again.
-    for (const std::string& path : folder_->store().discard_after(this->step())) {
-      spdlog::info("removed {}", printable(path));
-    }
-    config_.checkpoint.step = 0;
-  }
-  write_config();
+  take(shoal::resume_run(io_, config_, model_, state_, source_.fingerprint()));
 }
 
 void Trainer::fork_run(const std::string& from) {
-  if (holds_run(config_.run.dir)) {
-    reject(Failure::kUsage, config_.run.dir, ": holds a run already; choose another folder");
-  }
+  require_no_run(config_, "choose another folder");
   build();
-  const std::optional<std::int64_t> step =
-      config_.checkpoint.step > 0 ? std::optional(config_.checkpoint.step) : std::nullopt;
-  const CheckpointStore::Stored stored = read_stored(io_, from, step);
-  state_.load(stored.state, from);
-  config_.checkpoint.step = 0;
-  begin_folder([&] {
-    // Before the configuration makes it a run: a fork without its beginning would start at step 0.
-    StateView view = state_.view();
-    view.config = to_yaml(config_);
-    folder_->store().save(view, manifest_info(), config_.checkpoint.keep);
-    saved_step_ = this->step();
-    write_config();
-  });
-  spdlog::info("forked at step {} from {}", this->step(), printable(from));
+  take(shoal::fork_run(io_, config_, state_, from, manifest_info()));
+}
+
+void Trainer::take(Birth birth) {
+  folder_ = std::move(birth.folder);
+  saved_step_ = birth.saved_step;
+  earlier_seconds_ = birth.earlier_seconds;
 }
 
 double Trainer::run_seconds() const {

@@ -1,19 +1,16 @@
 #pragma once
 #include <chrono>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "layers/flops.h"
 #include "train/config/run_config.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
 #include "train/plan/batch_source.h"
+#include "train/run/birth.h"
 #include "train/run/memory_estimate.h"
-#include "train/run/run_folder.h"
 #include "train/run/training_state.h"
 #include "train/step/step_runner.h"
 
@@ -49,10 +46,7 @@ class Trainer {
 
  private:
   void build();  // takes memory for training
-  void load_initial_weights();
-  void open_folder();
-  void begin_folder(const std::function<void()>& write);
-  void write_config() const;
+  void take(Birth birth);
   void begin_stretch(const StepPlan& plan);
   void after_step(const StepPlan& plan, const StepOutcome& out, double seconds);
   void handle_bad_numbers(const StepPlan& plan, const StepOutcome& out);
