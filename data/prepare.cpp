@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "autograd/base/check.h"
+#include "autograd/base/descriptor.h"
 #include "data/permutation.h"
 #include "data/text_source.h"
 
@@ -25,6 +26,10 @@ Prepared prepare(const std::string& out, const std::vector<std::string>& inputs,
   if (path.has_parent_path() && !fs::is_directory(path.parent_path(), ignored)) {
     reject(Failure::kUsage, out, ": there is no folder ", path.parent_path().string());
   }
+  // Before the texts are read.
+  const std::string obstacle =
+      obstacle_to_writing(path.has_parent_path() ? path.parent_path().string() : ".");
+  if (!obstacle.empty()) reject(Failure::kDisk, out, ": cannot be written: ", obstacle);
   if (inputs.empty()) reject(Failure::kUsage, "prepare: name at least one file or folder to read");
 
   Documents documents;

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 #include "autograd/base/utf8.h"
 #include "data/lines.h"
-#include "data/read_file.h"
 #include "data/token_file.h"
 
 namespace shoal {

@@ -2,12 +2,11 @@
 
 #include <bit>
 #include <cstring>
-#include <fstream>
 
 #include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 #include "autograd/base/sha256.h"
-#include "data/read_file.h"
 
 namespace shoal {
 namespace {
@@ -219,9 +218,7 @@ void read_token_file(const std::string& path, const Tokenizer& tokenizer, Docume
 }
 
 bool is_token_file(const std::string& path) {
-  std::string begin(kMagic.size(), '\0');
-  std::ifstream file(path, std::ios::binary);
-  return file.read(begin.data(), static_cast<std::streamsize>(begin.size())) && begin == kMagic;
+  return read_file(path, Failure::kData, kMagic.size()) == kMagic;
 }
 
 std::vector<std::string> verify_token_file(const std::string& path) {

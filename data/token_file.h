@@ -30,7 +30,7 @@ struct TokenFileInfo {
 TokenFileInfo read_token_file_info(const std::string& path);  // checks everything but the tokenizer
 void read_token_file(const std::string& path, const Tokenizer& tokenizer, Documents& out);
 
-bool is_token_file(const std::string& path);  // by its first eight bytes
+bool is_token_file(const std::string& path);  // by its first eight bytes; Error(kData): unreadable
 // What is wrong with the file, a sentence each; empty: nothing. Throws Error(kData) where it cannot
 // be read or is no token file at all.
 std::vector<std::string> verify_token_file(const std::string& path);

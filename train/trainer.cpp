@@ -24,7 +24,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kMostSkips = 10;  // in a row, before a run is given up
+constexpr std::int64_t kMostSkips = 10;           // in a row, before a run is given up
+constexpr const char* kOwed = "evaluation_owed";  // a note of a checkpoint: see evaluation_owed_
 
 double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -117,13 +118,15 @@ void Trainer::take(Birth birth) {
   folder_ = std::move(birth.folder);
   saved_step_ = birth.saved_step;
   earlier_seconds_ = birth.earlier_seconds;
+  evaluation_owed_ =
+      birth.notes.contains(kOwed) && !has_evaluation(config_.run.dir + "/metrics.jsonl", step());
 }
 
 double Trainer::run_seconds() const {
   return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - started_).count();
 }
 
-bool Trainer::is_finished() const {
+bool Trainer::at_end() const {
   if (plan_.is_complete(step())) return true;
   return config_.train.minutes > 0.0 && earlier_seconds_ >= config_.train.minutes * 60.0;
 }
@@ -147,8 +150,9 @@ RunEnd Trainer::run() {
       Console::standard_error(),
       ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
       config_.log.every, [](std::string_view line) { log_to_file(line); });
-  bool out_of_time = is_finished();
-  while (!out_of_time && signal_received() == 0) {
+  if (evaluation_owed_) evaluate_now();
+  bool out_of_time = at_end();
+  while (!out_of_time && !stop_requested()) {
     const auto begin = Clock::now();
     const StepPlan plan = plan_.at(step());
     StepOutcome out;
@@ -156,7 +160,7 @@ RunEnd Trainer::run() {
       const TraceSpan span("step");
       if (plan.sizes != sizes_) begin_stretch(plan);
       source_.batches(state_.position, step(), batches_);
-      out = runner_->step(batches_, plan, [] { return signal_received() != 0; });
+      out = runner_->step(batches_, plan, stop_requested);
     }
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
@@ -172,18 +176,17 @@ RunEnd Trainer::run() {
     if (due(config_.train.eval_every) || out_of_time) evaluate_now();
     if (due(config_.checkpoint.every_steps)) save();
   }
-  if (!out_of_time) {
-    event("signal", Json{{"signal", signal_received()}});
-    if (saved_step_ != step()) save(true);
-    progress_->finish();
-    finish_report();
-    return RunEnd::kStopped;
-  }
-  if (evaluated_step_ != step()) evaluate_now();
+  if (out_of_time && evaluated_step_ != step()) evaluate_now();
+  const bool stopped = !out_of_time || evaluation_owed_;
+  if (stopped) event("signal", Json{{"signal", signal_received()}});
   if (saved_step_ != step()) save(true);
   progress_->finish();
-  finish_report();
-  return RunEnd::kDone;
+  if (!stopped || report_pace_.is_quick()) {
+    finish_report();
+  } else {
+    spdlog::info("the report is left for later: shoal report {}", printable(config_.run.dir));
+  }
+  return stopped ? RunEnd::kStopped : RunEnd::kDone;
 }
 
 void Trainer::begin_stretch(const StepPlan& plan) {
@@ -265,7 +268,7 @@ std::string Trainer::explain_bad_numbers(const StepPlan& plan, const StepOutcome
                          : "the gradient of " + out.grads.first_bad + " is not finite";
   tape_.trace_numbers(true);
   tape_.forget_bad_number();
-  runner_->gradients(batches_, plan);
+  runner_->gradients(batches_, plan, stop_requested);
   tape_.trace_numbers(false);
   if (!tape_.first_bad_number().empty()) what += "; first seen in the " + tape_.first_bad_number();
   return what;
@@ -312,27 +315,33 @@ void Trainer::evaluate_now() {
   const StepPlan plan = plan_.at(step());
   const Dataset& validation = data().validation;
   if (validation.sequences() > 0) {
-    EvalRecord record = evaluate(model_, tape_, validation, plan.sizes.micro_batch,
-                                 config_.train.eval_sequences, plan.indexer);
-    record.step = step();
-    record.time = unix_time();
-    metrics_->write(record);
-    if (tensorboard_) tensorboard_->write(record);
-    progress_->eval(record);
+    std::optional<EvalRecord> record =
+        evaluate_unless(stop_requested, model_, tape_, validation, plan.sizes.micro_batch,
+                        config_.train.eval_sequences, plan.indexer);
+    evaluation_owed_ = !record;  // the stop comes first; whoever goes on evaluates then
+    if (!record) return;
+    record->step = step();
+    record->time = unix_time();
+    metrics_->write(*record);
+    if (tensorboard_) tensorboard_->write(*record);
+    progress_->eval(*record);
   }
   for (const std::string& prompt : config_.train.sample_prompts) {
-    if (signal_received() != 0) return;
     GenerateConfig sampling;
+    sampling.give_up = stop_requested;
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
     const std::string text =
         generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, plan.indexer)
             .texts[0]
             .text;
+    if (stop_requested()) return;
     event("sample", Json{{"prompt", prompt}, {"text", text}});
     log_to_file("sample: " + printable(prompt + text));
   }
-  finish_report();
+  if (report_pace_.is_due(std::chrono::duration<double>(Clock::now() - started_).count())) {
+    finish_report(stop_requested);
+  }
 }
 
 ManifestInfo Trainer::manifest_info() const {
@@ -341,6 +350,7 @@ ManifestInfo Trainer::manifest_info() const {
   info.data_fingerprint = source_.fingerprint();
   info.cpu_features = cpu_features();
   info.notes["run_seconds"] = std::to_string(run_seconds());
+  if (evaluation_owed_) info.notes[kOwed] = "1";
   return info;
 }
 
@@ -364,16 +374,19 @@ void Trainer::save(bool must) {
   }
 }
 
-void Trainer::ensure_report() const {
+void Trainer::ensure_report() {
   if (!fs::exists(fs::path(config_.run.dir) / "report.html")) finish_report();
 }
 
-void Trainer::finish_report() const {
+void Trainer::finish_report(const std::function<bool()>& give_up) {
+  const auto begin = Clock::now();
   try {
-    write_report(config_.run.dir);
+    write_report(config_.run.dir, give_up);
   } catch (const Error& error) {
     spdlog::warn("no report: {}", error.what());
   }
+  if (give_up && give_up()) return;  // it says nothing of how long it takes
+  report_pace_.took(std::chrono::duration<double>(Clock::now() - begin).count());
 }
 
 }  // namespace shoal

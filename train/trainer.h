@@ -9,6 +9,7 @@
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
 #include "train/plan/batch_source.h"
+#include "train/report/report_pace.h"
 #include "train/run/birth.h"
 #include "train/run/memory_estimate.h"
 #include "train/run/training_state.h"
@@ -36,11 +37,11 @@ class Trainer {
 
   RunEnd run();
   // Of a finished run: writes the report that a kill after the last save left unwritten.
-  void ensure_report() const;
+  void ensure_report();
 
   const MemoryEstimate& memory() const { return memory_; }
   std::int64_t step() const { return state_.position.step; }
-  bool is_finished() const;
+  bool is_finished() const { return at_end() && !evaluation_owed_; }
   const DataSplit& data() const { return source_.data_at(state_.position.step); }
   Model& model() { return model_; }
 
@@ -59,7 +60,8 @@ class Trainer {
   void event(const std::string& name, Json fields);
   void write_layers(const StepOutcome& out);
   double run_seconds() const;
-  void finish_report() const;
+  bool at_end() const;  // of its steps, tokens or minutes
+  void finish_report(const std::function<bool()>& give_up = nullptr);
 
   RunConfig config_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -82,6 +84,8 @@ class Trainer {
   double earlier_seconds_ = 0.0;  // of this run in earlier processes
   double peak_gflops_ = 0.0;
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
+  bool evaluation_owed_ = false;  // a signal ended the one of this step
+  ReportPace report_pace_;
 };
 
 // Parts of a configuration in the words of the step.

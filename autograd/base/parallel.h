@@ -17,7 +17,7 @@ inline Range chunk_range(std::int64_t n, int chunk) {
 }
 
 int thread_count();  // threads that the next parallel region will use
-// Cores this process may run on (its affinity mask), which may be fewer than the machine has.
+// Cores this process may use: of its affinity mask and its control group's quota the smaller.
 int allowed_cores();
 // Threads from OMP_NUM_THREADS if it is set, else one per allowed core.
 void set_threads_from_environment();

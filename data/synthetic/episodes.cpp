@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 #include "autograd/base/rng.h"
 #include "data/permutation.h"
-#include "data/read_file.h"
 #include "data/tokenizer/bytes.h"
 
 namespace shoal {

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "autograd/base/read_file.h"
 #include "data/prepare.h"
-#include "data/read_file.h"
 #include "data/tokenizer/bytes.h"
 #include "tests/support/temporary_folder.h"
 

@@ -96,9 +96,9 @@ std::string Ended::last_line() const {
 
 Program::Program(const std::vector<std::string>& arguments, const ProgramOptions& options)
     : out_(open_stream(options.out)), err_(open_stream(options.err)) {
-  std::vector<std::string> words;
+  std::vector<std::string> words = options.through;
   if (options.file_bytes >= 0) {
-    words = {"prlimit", concat("--fsize=", options.file_bytes), "--"};
+    words.insert(words.end(), {"prlimit", concat("--fsize=", options.file_bytes), "--"});
   }
   words.emplace_back(SHOAL_PROGRAM);
   words.insert(words.end(), arguments.begin(), arguments.end());

@@ -12,6 +12,7 @@ struct TrainArguments {
   std::string config;
   std::vector<std::string> overrides;
   bool dry_run = false;
+  bool or_resume = false;  // a run in run.dir with the same settings goes on
 };
 int train_command(const TrainArguments& args);
 

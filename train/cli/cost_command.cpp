@@ -30,19 +30,30 @@ RunConfig read(const CostArguments& args) {
   }
   RunConfig config;
   std::vector<std::string> warnings;
-  config.model = model_from_json(read_json_object(args.config), args.config, &warnings);
+  config.model =
+      model_from_json(read_json_object(args.config, kMostConfigBytes), args.config, &warnings);
   for (const std::string& warning : warnings) spdlog::warn("{}", printable(warning));
   config.model.finish(args.config);
   return config;
 }
 
+// Walking through a step takes up to a KiB for every token in every layer: so many are enough for a
+// published model, and no mere number in a file takes more than 2 GiB.
+constexpr double kMostWalked = 0x1.0p21;
+
 // Of a step of the configuration, its largest sizes; nothing where this machine could not even walk
 // through it.
 std::optional<MemoryEstimate> step_memory(Model& model, const RunConfig& config) {
+  const std::vector<BatchSizes> sizes = sizes_of(config);
+  const BatchSizes& most = largest(sizes);
+  const double walked = static_cast<double>(config.model.num_hidden_layers) *
+                        static_cast<double>(most.micro_batch) *
+                        static_cast<double>(most.sequence_length);
+  if (walked > kMostWalked) return {};
   if (static_cast<double>(model.store().flat_size()) * sizeof(float) > 0x1.0p45) return {};
   try {
     model.allocate();
-    return estimate_memory(model, config, sizes_of(config));
+    return estimate_memory(model, config, sizes);
   } catch (const Error& error) {
     spdlog::info("no memory of a step: {}", printable(error.what()));
     return std::nullopt;
@@ -123,7 +134,7 @@ void print(const Json& json) {
     if (n != 0) line("  " + part, grouped(n));
   }
   if (json.at("step_bytes").is_null()) {
-    line("memory of a step", "does not fit here");
+    line("memory of a step", "too large to measure here");
   } else {
     line("memory of a step", size_text(json.at("step_bytes")));
     for (const auto& [part, n] : json.at("step_bytes_by_part").items()) {

@@ -130,7 +130,7 @@ void require_own_model(const std::string& folder) {
   const std::string file = folder + "/config.json";
   nlohmann::json type;
   try {
-    if (fs::exists(file)) type = read_json_object(file).value("model_type", type);
+    if (fs::exists(file)) type = read_json_object(file, kMostConfigBytes).value("model_type", type);
   } catch (const Error&) {
     return;  // damage
   }

@@ -12,6 +12,7 @@
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
+#include "train/run/run_folder.h"
 #include "train/run/signals.h"
 #include "train/trainer.h"
 
@@ -96,12 +97,53 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
   return 0;
 }
 
+// The run in its folder, which `config.run.dir` names, with these settings.
+int go_on(const RunConfig& config) {
+  say_machine();
+  Trainer trainer(config);
+  say_run(trainer);
+  trainer.resume_run();
+  if (trainer.is_finished()) {
+    trainer.ensure_report();
+    spdlog::info("{} is finished at step {}; nothing to do", printable(config.run.dir),
+                 trainer.step());
+    return 0;
+  }
+  return finish(config, trainer);
+}
+
+std::string config_file_of(const std::string& folder) {
+  std::string file = folder + "/config.yaml";
+  if (!std::filesystem::exists(file)) {
+    reject(Failure::kUsage, folder, ": holds no run (there is no config.yaml)");
+  }
+  return file;
+}
+
+// A batch job that is started again types what it typed before: that run goes on.
+int go_on_if_equal(const RunConfig& config) {
+  const std::string& folder = config.run.dir;
+  const RunConfig before = load_config(config_file_of(folder), {}, {.needs_data = false});
+  std::string different;
+  for (const ConfigDifference& d : config_diff(before, config)) {
+    if (d.key == "run.dir") continue;  // the folder may have moved
+    different += concat(different.empty() ? "" : ", ", d.key, " (", excerpt(d.a), " there, ",
+                        excerpt(d.b), " here)");
+  }
+  if (!different.empty()) {
+    reject(Failure::kUsage, folder, ": --or-resume: the run there has other settings: ", different,
+           "; go on with its own by `shoal resume ", folder, "`, or choose another run.dir");
+  }
+  return go_on(config);
+}
+
 }  // namespace
 
 int train_command(const TrainArguments& args) {
   ignore_broken_pipes();
   const RunConfig config = load_config(args.config, args.overrides, {.needs_data = true});
-  if (holds_run(config.run.dir) && !args.dry_run) {
+  const bool there = holds_run(config.run.dir) && !args.dry_run;
+  if (there && !args.or_resume) {
     reject(Failure::kUsage, config.run.dir, ": holds a run already; go on with `shoal resume ",
            config.run.dir, "` or choose another run.dir");
   }
@@ -110,6 +152,9 @@ int train_command(const TrainArguments& args) {
            "checkpoint.step: a new run has no checkpoint to begin with; use 0, or ",
            "train.init_from for the weights of another run");
   }
+  require_place_for_run(config.run.dir);
+  if (!args.dry_run) end_at_once_on_signals();
+  if (there) return go_on_if_equal(config);
   say_machine();
   Trainer trainer(config);
   if (args.dry_run) return dry_run(config, trainer);
@@ -122,10 +167,7 @@ int train_command(const TrainArguments& args) {
 int resume_command(const ResumeArguments& args) {
   ignore_broken_pipes();
   const std::string folder = run_folder_of(args.run);
-  const std::string file = folder + "/config.yaml";
-  if (!std::filesystem::exists(file)) {
-    reject(Failure::kUsage, folder, ": holds no run (there is no config.yaml)");
-  }
+  const std::string file = config_file_of(folder);
   // An imported model has no data and was never trained: there are no numbers yet to change.
   const RunConfig before = load_config(file, {}, {.needs_data = false});
   const bool trained = !before.data.train.empty();
@@ -142,23 +184,18 @@ int resume_command(const ResumeArguments& args) {
     reject(Failure::kUsage, "resume: ", keys,
            " would change the numbers of this run; add --fork NEW_RUN to try it in a new folder");
   }
-  say_machine();
+  end_at_once_on_signals();
   if (!args.fork.empty()) {
     config.run.dir = std::filesystem::absolute(args.fork).lexically_normal();
+    require_place_for_run(config.run.dir);
+    say_machine();
     Trainer trainer(config);
     say_run(trainer);
     trainer.fork_run(folder);
     return finish(config, trainer);
   }
-  Trainer trainer(config);
-  say_run(trainer);
-  trainer.resume_run();
-  if (trainer.is_finished()) {
-    trainer.ensure_report();
-    spdlog::info("{} is finished at step {}; nothing to do", printable(folder), trainer.step());
-    return 0;
-  }
-  return finish(config, trainer);
+  require_place_for_run(folder);
+  return go_on(config);
 }
 
 }  // namespace shoal

@@ -27,8 +27,9 @@ std::int64_t count_right(const Model& model, Tape& tape, Tensor X, const Batch& 
 
 }  // namespace
 
-EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                    std::int64_t sequences, IndexerMode mode) {
+std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, Model& model,
+                                          Tape& tape, const Dataset& data, std::int64_t micro_batch,
+                                          std::int64_t sequences, IndexerMode mode) {
   const TraceSpan span("evaluate");
   const NoGrad off(tape);
   const std::int64_t count =
@@ -40,6 +41,7 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
   std::vector<std::int64_t> answers;  // rows
   std::int64_t right = 0;
   for (std::int64_t i = 0; i < count; i += micro_batch) {
+    if (give_up && give_up()) return std::nullopt;
     data.fill_in_order(i, std::min(micro_batch, count - i), batch);
     Hidden hidden = model.forward(tape, batch, {.indexer = {mode, false}});
     const Loss loss = NextToken().loss(tape, model, hidden, {std::nullopt, 0.0, 0.0}, {});
@@ -63,6 +65,11 @@ EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t 
   out.eval_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return out;
+}
+
+EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
+                    std::int64_t sequences, IndexerMode mode) {
+  return *evaluate_unless(nullptr, model, tape, data, micro_batch, sequences, mode);
 }
 
 }  // namespace shoal

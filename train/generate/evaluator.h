@@ -1,4 +1,7 @@
 #pragma once
+#include <functional>
+#include <optional>
+
 #include "data/dataset.h"
 #include "layers/model.h"
 #include "train/metrics/records.h"
@@ -6,7 +9,11 @@
 namespace shoal {
 
 // Cross-entropy over the first `sequences` of the data (0: all), in their fixed order. The step and
-// the time of day are the caller's to add.
+// the time of day are the caller's to add. `give_up` is asked before every forward pass: nothing
+// comes back where it says yes.
+std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, Model& model,
+                                          Tape& tape, const Dataset& data, std::int64_t micro_batch,
+                                          std::int64_t sequences, IndexerMode mode);
 EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
                     std::int64_t sequences, IndexerMode mode = IndexerMode::kSparse);
 

@@ -101,6 +101,12 @@ class Writer {
   // tokens are all read. False: none is wanted.
   template <class Wanted>
   bool step(std::int64_t rows, const Wanted& wanted, std::int64_t& count) {
+    if (config_.give_up && config_.give_up()) {
+      for (std::size_t i = 0; i < sequences_.size(); ++i) {
+        if (!sequences_[i].ended) end(i, TextEnd::kGivenUp);
+      }
+      return false;
+    }
     chunks_.clear();
     who_.clear();
     for (std::size_t i = 0; i < sequences_.size() && rows > 0; ++i) {
@@ -170,7 +176,7 @@ class Writer {
 }  // namespace
 
 const char* name_of(TextEnd end) {
-  constexpr std::array kNames = {"tokens", "end_of_document", "stop", "positions"};
+  constexpr std::array kNames = {"tokens", "end_of_document", "stop", "positions", "given_up"};
   return kNames[static_cast<std::size_t>(end)];
 }
 

@@ -15,10 +15,12 @@ struct GenerateConfig {
   Sampling sampling;
   std::uint64_t seed = 1;
   std::vector<std::string> stops;  // a text ends before the first of these; "" means nothing
+  std::function<bool()> give_up =
+      nullptr;  // asked before every forward pass: texts end as they are
 };
 
-enum class TextEnd { kTokens, kEndOfDocument, kStop, kPositions };
-const char* name_of(TextEnd end);  // tokens, end_of_document, stop, positions
+enum class TextEnd { kTokens, kEndOfDocument, kStop, kPositions, kGivenUp };
+const char* name_of(TextEnd end);  // tokens, end_of_document, stop, positions, given_up
 
 struct GeneratedText {
   std::string text;  // the continuation, without the prompt

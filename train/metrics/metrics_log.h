@@ -33,6 +33,9 @@ class MetricsLog {
   std::unique_ptr<AppendFile> file_;
 };
 
+// Is there a line of this step's evaluation?
+bool has_evaluation(const std::string& path, std::int64_t step);
+
 // What the constructor does to the file: returns the number of lines dropped. A missing file is
 // an empty one.
 std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step);

@@ -96,15 +96,17 @@ std::string host_name() {
 }
 
 std::unique_ptr<AppendFile> create_event_file(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) reject(Failure::kDisk, folder, ": cannot be made: ", error.message());
+  make_folder(folder);
   const std::string stem = concat((std::filesystem::path(folder) / "events.out.tfevents.").string(),
                                   static_cast<std::int64_t>(now()), '.', host_name());
   // Two starts within a second get two files.
   std::string path = stem;
-  for (int i = 1; std::filesystem::exists(path); ++i) path = concat(stem, '.', i);
-  return std::make_unique<AppendFile>(path, AppendFile::Open::kNew);
+  std::error_code ignored;
+  const auto taken = [&] {
+    return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
+  };
+  for (int i = 1; taken(); ++i) path = concat(stem, '.', i);
+  return std::make_unique<AppendFile>(path, Write::kNew);
 }
 
 }  // namespace

@@ -20,8 +20,8 @@ std::uint32_t crc32c(std::string_view bytes);
 // As with metrics.jsonl a full disk costs records, not the run.
 class TensorboardWriter {
  public:
-  // Makes the folder. With last_step > 0 it tells TensorBoard to forget what earlier files of the
-  // folder say about later steps. Throws Error(kDisk).
+  // Makes the folder in one that is there. With last_step > 0 it tells TensorBoard to forget what
+  // earlier files of the folder say about later steps. Throws Error(kDisk).
   explicit TensorboardWriter(const std::string& folder, std::int64_t last_step = 0);
 
   using Scalar = std::pair<std::string, double>;

@@ -6,13 +6,13 @@
 #include <cmath>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <sstream>
 
 #include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
 #include "autograd/base/quantity.h"
+#include "autograd/base/read_file.h"
 #include "train/report/heat_map.h"
 #include "train/report/html.h"
 #include "train/report/page_style.h"
@@ -280,14 +280,12 @@ std::string config_section(const std::string& config) {
   return out + "</pre>\n";
 }
 
+constexpr std::uint64_t kMostConfig = std::uint64_t{16} << 20;  // bytes; no more is stored
+
 std::string read_text(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error) && !error) return "";
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  if (in) text << in.rdbuf();
-  if (!in || in.bad()) reject(Failure::kDisk, path.string(), ": cannot be read");
-  return text.str();
+  return read_file(path.string(), Failure::kDisk, kMostConfig);
 }
 
 }  // namespace
@@ -317,7 +315,7 @@ std::string render_curve(const ReportInput& input) {
   return standalone_svg(learning_curve(input.history), input.name, "bits per byte");
 }
 
-std::string write_report(const std::string& run_dir) {
+std::string write_report(const std::string& run_dir, const GiveUp& give_up) {
   const fs::path folder(run_dir);
   std::error_code error;
   if (!fs::exists(folder / "metrics.jsonl", error) && !fs::exists(folder / "config.yaml", error)) {
@@ -329,10 +327,12 @@ std::string write_report(const std::string& run_dir) {
   if (input.name.empty()) {  // a trailing slash
     input.name = fs::absolute(folder).lexically_normal().parent_path().filename().string();
   }
-  input.history = read_history((folder / "metrics.jsonl").string());
+  input.history = read_history((folder / "metrics.jsonl").string(), give_up);
   input.config = read_text(folder / "config.yaml");
-  replace_file(folder / "curve.svg", render_curve(input));
-  replace_file(folder / "report.html", render_report(input));
+  if (!(give_up && give_up())) {
+    replace_file(folder / "curve.svg", render_curve(input));
+    replace_file(folder / "report.html", render_report(input));
+  }
   return (folder / "report.html").string();
 }
 

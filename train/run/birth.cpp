@@ -102,8 +102,8 @@ Birth resume_run(Io& io, RunConfig& config, Model& model, TrainingState& state,
     for (const std::string& warning : report.warnings) spdlog::warn("{}", printable(warning));
     state.load(stored->state, report.path);
     birth.saved_step = state.position.step;
-    const auto& notes = report.manifest.info.notes;
-    if (const auto seconds = notes.find("run_seconds"); seconds != notes.end()) {
+    birth.notes = report.manifest.info.notes;
+    if (const auto seconds = birth.notes.find("run_seconds"); seconds != birth.notes.end()) {
       birth.earlier_seconds = std::strtod(seconds->second.c_str(), nullptr);
     }
     check_origin(report, data_fingerprint);

@@ -1,4 +1,5 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <string>
 
@@ -17,6 +18,7 @@ struct Birth {
   std::unique_ptr<RunFolder> folder;
   std::int64_t saved_step = -1;  // that of the newest checkpoint; -1: there is none
   double earlier_seconds = 0.0;  // that the run took in earlier processes
+  std::map<std::string, std::string> notes = {};  // of the checkpoint that it goes on from
 };
 
 // Error(kUsage) where config.run.dir holds a run.

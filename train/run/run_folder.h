@@ -11,6 +11,9 @@ namespace shoal {
 std::string run_folder_of(const std::string& path);
 // Does this folder hold a run already?
 bool holds_run(const std::string& folder);
+// Error(kDisk) where this process could not write a run to that folder: said before the data are
+// read. Makes nothing.
+void require_place_for_run(const std::string& folder);
 // config.yaml, under a line that names the program. As a whole: a kill at any instant leaves the
 // old one or the new one.
 void write_run_config(const std::string& folder, const std::string& yaml);

@@ -127,8 +127,7 @@ class Decode : public ::testing::Test {
 
 TEST_F(Decode, AnyPiecesEqualTheWholeForward) {
   const Document d = document(67, 1);
-  for (const IndexerMode mode :
-       {IndexerMode::kSparse, IndexerMode::kWarmup, IndexerMode::kDense}) {
+  for (const IndexerMode mode : {IndexerMode::kSparse, IndexerMode::kWarmup, IndexerMode::kDense}) {
     for (const std::int64_t piece : {1, 2, 3, 4, 5, 7, 8, 13, 28, 66, 67}) {
       SCOPED_TRACE(concat(name_of(mode), ", pieces of ", piece));
       expect_equal({d}, mode, [&](std::size_t, std::int64_t) { return piece; });

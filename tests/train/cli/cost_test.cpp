@@ -1,6 +1,8 @@
 // shoal cost: what a model costs, without making one.
 #include <gmock/gmock.h>
 
+#include <chrono>
+
 #include "tests/support/micro_run.h"
 #include "train/config/load_config.h"
 #include "train/config/published/model_json.h"
@@ -43,6 +45,29 @@ TEST(Cost, OfAReplicaIsWhatItsRunSays) {
   EXPECT_EQ(mine.at("contexts").size(), 3U);
   const Ended table = run_program({"cost", micro.config(), "model.num_nextn_predict_layers=0"});
   EXPECT_THAT(table.out, HasSubstr("memory of a step"));
+}
+
+// As many layers and experts as can be named, in a file of 100 KB: counted, and no step of it
+// walked through, which took 7 GB and minutes.
+TEST(Cost, OfAMereClaimIsCheap) {
+  const MicroRun micro;
+  ModelConfig claim = load_config(micro.config(), {}, {.needs_data = false}).model;
+  claim.layer_types.assign(4096, AttentionKind::kSliding);
+  claim.mlp_layer_types.assign(4096, FeedForwardKind::kMoe);
+  claim.num_hidden_layers = 4096;
+  claim.n_routed_experts = 64;
+  const std::string file = micro.folder().write("config.json", model_to_json(claim).dump());
+  const auto begin = std::chrono::steady_clock::now();
+  const Ended ended = run_program({"cost", file, "--json"});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  EXPECT_TRUE(Json::parse(ended.out).at("step_bytes").is_null());
+  claim.n_routed_experts = 65;
+  micro.folder().write("config.json", model_to_json(claim).dump());
+  const Ended refused = run_program({"cost", file});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_THAT(refused.last_line(),
+              HasSubstr("n_routed_experts: 65 in each of 4096 layers; use at"));
 }
 
 TEST(Cost, OfAConfigJson) {

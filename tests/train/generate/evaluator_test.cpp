@@ -69,6 +69,25 @@ void favour_digits(Model& model) {
   }
 }
 
+// Asked before every forward pass, so that a stop waits for one micro-batch at most.
+TEST(Evaluator, GivesUpBetweenMicroBatches) {
+  const std::unique_ptr<Model> model = byte_model();
+  const Dataset data(small_mqar(), 48, 0, true);
+  Tape tape;
+  int asked = 0;
+  const auto evaluate_until = [&](int last) {
+    asked = 0;
+    return evaluate_unless([&] { return ++asked == last; }, *model, tape, data, 2, 0,
+                           IndexerMode::kSparse);
+  };
+  EXPECT_TRUE(evaluate_until(-1));
+  EXPECT_EQ(asked, 4);  // micro-batches of seven episodes
+  for (int last = 1; last <= 4; ++last) {
+    EXPECT_FALSE(evaluate_until(last));
+    EXPECT_EQ(asked, last);
+  }
+}
+
 TEST(Evaluator, CountsTheAnswersThatAreTheLikeliestToken) {
   const std::unique_ptr<Model> model = byte_model();
   favour_digits(*model);

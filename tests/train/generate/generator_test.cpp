@@ -85,6 +85,27 @@ TEST_F(Generator, WritesWhatAWholeForwardForEveryTokenWrites) {
   EXPECT_EQ(std::unique(texts.begin(), texts.end()), texts.end());
 }
 
+// Asked before every forward pass: what was written until then stays.
+TEST_F(Generator, GivesUpBetweenTokens) {
+  GenerateConfig config;
+  config.tokens = 6;
+  Generation whole;
+  const auto is_short = [](const GeneratedText& text) { return text.tokens < 6; };
+  do {  // until no document ends early
+    ++config.seed;
+    whole = run({"ab", "c"}, config);
+  } while (std::any_of(whole.texts.begin(), whole.texts.end(), is_short));
+  int asked = 0;
+  config.give_up = [&] { return ++asked > 3; };
+  const Generation part = run({"ab", "c"}, config);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(part.texts[i].end, TextEnd::kGivenUp);
+    EXPECT_LE(part.texts[i].tokens, 3);
+    EXPECT_LT(part.texts[i].text.size(), whole.texts[i].text.size());
+    EXPECT_EQ(whole.texts[i].text.substr(0, part.texts[i].text.size()), part.texts[i].text);
+  }
+}
+
 TEST_F(Generator, PromptsTogetherAreEachAlone) {
   const std::vector<std::string> prompts = {"", "a", std::string(150, 'x'), "In the beginning",
                                             "a"};

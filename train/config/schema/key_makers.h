@@ -24,6 +24,8 @@ inline constexpr Bounds kPositive{.low = 0, .high = kInfinity, .low_open = true}
 inline constexpr Bounds kNotNegative{.low = 0};
 inline constexpr Bounds kShare{.low = 0, .high = 1};
 inline constexpr Bounds kBelowOne{.low = 0, .high = 1, .high_open = true};
+// Of what decays by a factor in every step: 1 in single precision would keep all of it for ever.
+inline constexpr Bounds kDecay{.low = 0, .high = 0.9999999};
 inline constexpr Bounds kSize{.low = 1, .high = static_cast<double>(kMaxSize)};
 inline constexpr Bounds kSizeOrZero{.low = 0, .high = static_cast<double>(kMaxSize)};
 

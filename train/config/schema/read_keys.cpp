@@ -76,10 +76,12 @@ class KeyReader {
     if (++suggestions_ > kMaxSuggestions) return "unknown key";
     const std::vector<std::string> here = names_inside(section);
     if (const auto meant = suggest(name, here)) {
+      problems_.doubt((section.empty() ? "" : section + ".") + *meant);
       return "unknown key; did you mean '" + *meant + "'?";
     }
     for (const Key& key : schema()) {
       if (key.name() == name) {
+        problems_.doubt(key.path);
         return "unknown key; did you mean '" + key.path + "'?";
       }
     }
