@@ -61,7 +61,7 @@ struct Names<RouterScore> {
 template <>
 struct Names<IndexerMode> {
   static constexpr IndexerMode kAll[] = {IndexerMode::kDense, IndexerMode::kWarmup,
-                                          IndexerMode::kSparse};
+                                         IndexerMode::kSparse};
   static bool works(IndexerMode) { return true; }
 };
 template <>
