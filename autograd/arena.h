@@ -5,7 +5,6 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/memory.h"
-#include "autograd/base/parallel.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SHOAL_POISON 1
@@ -31,7 +30,8 @@ class Arena {
  public:
   static constexpr std::size_t kAlign = 64;
 
-  explicit Arena(std::size_t bytes) : pages_(PageRange::up_to(bytes)), high_(pages_.size()) {}
+  explicit Arena(std::size_t bytes, bool dry = false)
+      : pages_(PageRange::up_to(bytes)), poisons_(!dry), high_(pages_.size()) {}
   ~Arena() {
     unpoison(pages_.data(), low_peak_);
     unpoison(pages_.data() + pages_.size() - high_peak_, high_peak_);
@@ -92,7 +92,7 @@ class Arena {
   static std::size_t round(std::size_t n) { return (n + kAlign - 1) & ~(kAlign - 1); }
 
   PageRange pages_;
-  bool poisons_ = !parallel_is_off();
+  bool poisons_;
   std::size_t low_ = 0, high_, low_peak_ = 0, high_peak_ = 0;
 };
 

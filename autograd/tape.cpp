@@ -18,7 +18,7 @@ struct Span {
 
 Span range_of(const Tensor& t) {
   Span span;
-  if (t.data == nullptr || t.dtype != DType::kF32 || parallel_is_off()) return span;
+  if (t.data == nullptr || t.dtype != DType::kF32) return span;
   const float* x = t.as<float>();
   for (std::int64_t i = 0; i < t.shape.numel(); ++i) {
     if (!std::isfinite(x[i])) {
@@ -38,7 +38,10 @@ std::vector<const OpInfo*>& op_registry() {
   return ops;
 }
 
-Tape::Tape(const TapeConfig& config) : arena_(config.arena_bytes), grads_(config.grad_bytes) {
+Tape::Tape(const TapeConfig& config)
+    : arena_(config.arena_bytes, config.dry),
+      grads_(config.grad_bytes, config.dry),
+      dry_(config.dry) {
   log_.reserve(1 << 20);
   records_.reserve(1 << 12);
   values_.reserve(1 << 13);
@@ -115,6 +118,7 @@ void Tape::walk_back(std::size_t begin) {
       {
         const Label label(*this, r.label);
         const TraceSpan span(r.op->name, "backward");
+        const ParallelOff off(dry_);
         r.op->backward(*this, saved.data(), {dy.data(), r.outputs}, {dx.data(), r.inputs});
       }
       if (tracer_on_) trace_backward(r, {dx.data(), r.inputs});
@@ -209,7 +213,7 @@ void Tape::populate(const TapeStats& stats) {
 }
 
 void Tape::trace_forward(std::string_view op, std::span<const Tensor> inputs, Outputs y) {
-  if (!bad_number_.empty()) return;
+  if (dry_ || !bad_number_.empty()) return;
   for (std::size_t k = 0; k < y.size(); ++k) {
     const Span found = range_of(y[k]);
     if (found.bad < 0) continue;
@@ -227,7 +231,7 @@ void Tape::trace_forward(std::string_view op, std::span<const Tensor> inputs, Ou
 }
 
 void Tape::trace_backward(const Record& record, GradSlots dx) {
-  if (!bad_number_.empty()) return;
+  if (dry_ || !bad_number_.empty()) return;
   for (std::size_t k = 0; k < dx.size(); ++k) {
     const Span found = range_of(dx[k].grad);
     if (found.bad < 0) continue;

@@ -68,6 +68,8 @@ struct TapeConfig {
   // Addresses, at most, not memory: pages are taken when touched.
   std::size_t arena_bytes = std::size_t{1} << 40;
   std::size_t grad_bytes = std::size_t{1} << 40;
+  // Shapes and storage are walked through without arithmetic: memory estimates.
+  bool dry = false;
 };
 
 struct TapeStats {
@@ -108,6 +110,7 @@ class Tape {
     for (const Tensor* t : outputs) y[count++] = *t;
     {
       const TraceSpan span(Op::kName, "forward");
+      const ParallelOff off(dry_);
       Op::forward(*this, saved, Outputs(y.data(), count));
     }
     if (tracer_on_) trace_forward(Op::kName, inputs, Outputs(y.data(), count));
@@ -129,6 +132,8 @@ class Tape {
 
   TapeStats stats() const;
   void populate(const TapeStats& stats);  // touches the pages that such a step will use
+  // Nothing computes and nobody reads values: ops take their memory and return.
+  bool is_dry() const { return dry_; }
   bool is_recording() const { return mode_ == Mode::kRecord; }
   // Inside the second run of a recomputed block: side effects (counters) must not repeat.
   bool is_replaying() const { return replay_depth_ > 0; }
@@ -189,6 +194,7 @@ class Tape {
   std::string bad_number_;
   int replay_depth_ = 0;
   Mode mode_ = Mode::kRecord;
+  bool dry_ = false;
   bool tracer_on_ = false;
 };
 

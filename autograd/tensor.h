@@ -10,7 +10,7 @@
 namespace shoal {
 
 inline constexpr int kMaxRank = 4;
-enum class DType : std::uint8_t { kF32, kI32 };
+enum class DType : std::uint8_t { kF32, kI32, kI64 };
 
 // Row-major dimensions, at most four.
 struct Shape {
@@ -40,8 +40,11 @@ inline constexpr ValueId kConstant = -1;
 
 template <class T>
 constexpr DType dtype_of() {
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, std::int32_t>);
-  return std::is_same_v<T, float> ? DType::kF32 : DType::kI32;
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, std::int32_t> ||
+                std::is_same_v<T, std::int64_t>);
+  return std::is_same_v<T, float>          ? DType::kF32
+         : std::is_same_v<T, std::int32_t> ? DType::kI32
+                                           : DType::kI64;
 }
 
 struct Tensor {          // a handle: trivially copyable, owns nothing
@@ -56,7 +59,9 @@ struct Tensor {          // a handle: trivially copyable, owns nothing
     return static_cast<T*>(data);
   }
   float* row(std::int64_t n) const { return as<float>() + n * shape.cols(); }
-  std::size_t bytes() const { return static_cast<std::size_t>(shape.numel()) * 4; }
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(shape.numel()) * (dtype == DType::kI64 ? 8 : 4);
+  }
   explicit operator bool() const { return data != nullptr; }
 };
 static_assert(std::is_trivially_copyable_v<Tensor>);

@@ -205,7 +205,12 @@ BENCHMARK(indexer_case)->Name("indexer")->ArgName("part")->Arg(0)->Arg(1)->Arg(2
 
 void expert_layer(benchmark::State& state) {
   constexpr std::int64_t E = 32, K = 4, F = 256;
-  Leaves p({{kRows, kWidth}, {kRows, K}, {E + 1, 2 * F, kWidth}, {E + 1, kWidth, F}});
+  Leaves p({{kRows, kWidth},
+            {kRows, K},
+            {E, 2 * F, kWidth},
+            {E, kWidth, F},
+            {1, 2 * F, kWidth},
+            {1, kWidth, F}});
   std::vector<std::int32_t> chosen;
   const Rng rng(9, Purpose::kBench);
   for (std::int64_t n = 0; n < kRows; ++n) {
@@ -216,7 +221,7 @@ void expert_layer(benchmark::State& state) {
   }
   const Tensor chosen_NK{chosen.data(), {kRows, K}, DType::kI32, kConstant};
   run_op(state, [&](Tape& t) {
-    return experts(t, p(t, 0), p(t, 1), chosen_NK, p(t, 2), p(t, 3), true, 10.0F, nullptr);
+    return experts(t, p(t, 0), p(t, 1), chosen_NK, {p(t, 2), p(t, 3)}, {p(t, 4), p(t, 5)}, 10.0F).y;
   });
   report_flops(state, (state.range(0) != 0 ? 3.0 : 1.0) * 6.0 *
                           static_cast<double>(kRows * (K + 1) * kWidth * F));

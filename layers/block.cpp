@@ -19,25 +19,25 @@ Block::Block(ParamStore& store, const std::string& prefix, const ModelConfig& co
 StreamMix Block::attention_mix(Tape& tape, Tensor X) const { return hc_attn_.collapse(tape, X); }
 
 Tensor Block::attention_input(Tape& tape, const StreamMix& mix) const {
-  return rms_norm(tape, mix.read, attn_norm_.value, eps_);
+  return rms_norm(tape, mix.read, attn_norm_.weight(), eps_);
 }
 
 Block::Result Block::after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix,
                                      Tensor tokens, const BatchTensors& batch,
-                                     MoeStats* stats) const {
+                                     const RoutePlan& routes) const {
   const StreamStep ffn = hc_attn_.expand_into(tape, X, attended, mix, hc_ffn_);
-  const MoeLayer::Result moe =
-      ffn_.forward(tape, rms_norm(tape, ffn.mix.read, ffn_norm_.value, eps_), tokens, batch, stats);
-  return {hc_ffn_.expand(tape, ffn.x, moe.y, ffn.mix), moe.balance, {}, {}};
+  const Tensor x_NC = rms_norm(tape, ffn.mix.read, ffn_norm_.weight(), eps_);
+  const MoeLayer::Result moe = ffn_.forward(tape, x_NC, tokens, batch, routes);
+  return {hc_ffn_.expand(tape, ffn.x, moe.y, ffn.mix), moe.balance, moe.routes};
 }
 
 Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
-                             MoeStats* stats) const {
+                             const RoutePlan& routes) const {
   const Label label(tape, label_);
   const StreamMix mix = attention_mix(tape, X);
   const AttentionLayer::Result attended =
       attn_.forward(tape, attention_input(tape, mix), *input.batch, input.ropes, input.indexer);
-  Result result = after_attention(tape, X, attended.y, mix, tokens, *input.batch, stats);
+  Result result = after_attention(tape, X, attended.y, mix, tokens, *input.batch, routes);
   result.index_loss = attended.index_loss;
   result.chosen = attended.chosen;
   return result;

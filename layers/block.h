@@ -9,7 +9,7 @@ namespace shoal {
 struct BlockInput {
   const BatchTensors* batch = nullptr;
   RopeTables ropes;
-  IndexerMode indexer;
+  IndexerPlan indexer;
 };
 
 // One block (spec 1.1):  X = mHC_attn(X, attention o RMSNorm);  X = mHC_ffn(X, MoE o RMSNorm).
@@ -20,20 +20,21 @@ class Block {
         AttentionKind attention, FeedForwardKind feed_forward, double std);
 
   struct Result {
-    Tensor X;              // [N, n, C]
-    Tensor balance;        // [1] or null
-    IndexLoss index_loss;  // null tensors where there is none
-    Tensor chosen;         // [N, k] i32 or null, see AttentionLayer
+    Tensor X;        // [N, n, C]
+    Tensor balance;  // [1] or null
+    Routes routes;
+    IndexLoss index_loss = {};  // null tensors where there is none
+    Tensor chosen = {};         // [N, k] i32 or null, see AttentionLayer
   };
   Result forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
-                 MoeStats* stats) const;
+                 const RoutePlan& routes) const;
 
   // The steps of forward(), for decoding from a cache: attention's input, and all that follows
   // attention.
   StreamMix attention_mix(Tape& tape, Tensor X) const;
   Tensor attention_input(Tape& tape, const StreamMix& mix) const;
   Result after_attention(Tape& tape, Tensor X, Tensor attended, const StreamMix& mix, Tensor tokens,
-                         const BatchTensors& batch, MoeStats* stats) const;
+                         const BatchTensors& batch, const RoutePlan& routes = {}) const;
 
   const AttentionLayer& attention() const { return attn_; }
   const MoeLayer& feed_forward() const { return ffn_; }

@@ -260,16 +260,16 @@ const char* name_of(RouterScore kind) {
   check_failed(__FILE__, __LINE__, "a known RouterScore");
 }
 
-const char* name_of(IndexerStage stage) {
-  switch (stage) {
-    case IndexerStage::kDense:
+const char* name_of(IndexerMode mode) {
+  switch (mode) {
+    case IndexerMode::kDense:
       return "dense";
-    case IndexerStage::kWarmup:
+    case IndexerMode::kWarmup:
       return "warmup";
-    case IndexerStage::kSparse:
+    case IndexerMode::kSparse:
       return "sparse";
   }
-  check_failed(__FILE__, __LINE__, "a known IndexerStage");
+  check_failed(__FILE__, __LINE__, "a known IndexerMode");
 }
 
 }  // namespace shoal

@@ -12,7 +12,7 @@ enum class FeedForwardKind { kMoe, kHashMoe, kDense };
 enum class ResidualKind { kManifold, kHyper, kPlain };  // mhc, hc, plain
 // How CSA layers attend, and what their indexers learn from (spec 3.1): all visible entries and no
 // indexer; all entries while the indexer alone learns; the entries that the indexer chooses.
-enum class IndexerStage { kDense, kWarmup, kSparse };
+enum class IndexerMode { kDense, kWarmup, kSparse };
 enum class RouterScore { kSqrtSoftplus, kSigmoid, kSoftmax };
 
 // One set of rotary frequencies (spec 2.3): `main` for window layers and MTP, `compress` for CSA
@@ -122,6 +122,6 @@ const char* name_of(AttentionKind kind);
 const char* name_of(FeedForwardKind kind);
 const char* name_of(ResidualKind kind);
 const char* name_of(RouterScore kind);
-const char* name_of(IndexerStage stage);
+const char* name_of(IndexerMode mode);
 
 }  // namespace shoal

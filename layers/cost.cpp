@@ -14,14 +14,15 @@ bool contains(const std::string& name, const char* part) {
   return name.find(part) != std::string::npos;
 }
 
-Part part_of(const std::string& name) {
+Part part_of(const std::string& name, ParamGroup group) {
   if (name.starts_with("mtp.")) return Part::kMtp;
   if (name == "embed.weight") return Part::kEmbedding;
   if (name == "head.weight") return Part::kHead;
   if (contains(name, "hc_")) return Part::kMixing;
   if (contains(name, ".compressor.")) return Part::kCompressor;
-  if (contains(name, ".indexer.weights_proj.")) return Part::kIndexerWeights;
-  if (contains(name, ".indexer.")) return Part::kIndexer;
+  if (group == ParamGroup::kIndexer) {
+    return contains(name, ".weights_proj.") ? Part::kIndexerWeights : Part::kIndexer;
+  }
   if (contains(name, ".attn.")) return Part::kAttention;
   if (contains(name, ".ffn.gate.")) return Part::kRouter;
   if (contains(name, ".ffn.")) return Part::kExperts;
@@ -95,17 +96,18 @@ ParameterCount count_parameters(Model& model) {
   const ModelConfig& config = model.config();
   ParameterCount count;
   std::int64_t routed = 0;
-  const auto add = [&](const std::string& name, std::int64_t n) {
-    const Part part = part_of(name);
+  const auto add = [&](const std::string& name, ParamGroup group, std::int64_t n) {
+    const Part part = part_of(name, group);
     count.parts[static_cast<std::size_t>(part)] += n;
     if (part == Part::kEmbedding || part == Part::kMtp) return;
     const bool is_routed = part == Part::kExperts && contains(name, ".ffn.experts.");
     (is_routed ? routed : count.active[static_cast<std::size_t>(part)]) += n;
   };
-  model.store().for_each_piece(
-      [&](const ParamPiece& piece, ModelParam&) { add(piece.name, piece.shape.numel()); });
+  model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
+    add(piece.name, p.group, piece.shape.numel());
+  });
   for (const ModelBuffer& b : model.store().buffers()) {
-    if (b.value.dtype == DType::kF32) add(b.name, b.value.shape.numel());
+    if (b.value.dtype == DType::kF32) add(b.name, ParamGroup::kModel, b.value.shape.numel());
   }
   count.active[static_cast<std::size_t>(Part::kExperts)] +=
       routed / config.n_routed_experts * config.num_experts_per_tok;

@@ -47,11 +47,11 @@ double head_products(const ModelConfig& m) {
 
 }  // namespace
 
-ModelFlops count_flops(const ModelConfig& m, const IndexerMode& indexer) {
+ModelFlops count_flops(const ModelConfig& m, const IndexerPlan& indexer) {
   // Forward and twice backward; while the indexers alone learn, the rest runs forward only.
-  const double trained = kMultiplyAdd * (indexer.stage == IndexerStage::kWarmup ? 1.0 : 3.0);
-  const bool used = indexer.stage == IndexerStage::kSparse;
-  const bool learns = indexer.stage != IndexerStage::kDense && indexer.learns;
+  const double trained = kMultiplyAdd * (indexer.mode == IndexerMode::kWarmup ? 1.0 : 3.0);
+  const bool used = indexer.mode == IndexerMode::kSparse;
+  const bool learns = indexer.mode != IndexerMode::kDense && indexer.learns;
   // q . k and P k, per head
   const double pair = trained * 2.0 * static_cast<double>(m.num_attention_heads * m.head_dim);
   const double score = kMultiplyAdd * static_cast<double>(m.index_n_heads * m.index_head_dim);
@@ -81,7 +81,7 @@ ModelFlops count_flops(const ModelConfig& m, const IndexerMode& indexer) {
   return f;
 }
 
-double step_flops(const ModelConfig& m, const IndexerMode& indexer, const Batch& batch) {
+double step_flops(const ModelConfig& m, const IndexerPlan& indexer, const Batch& batch) {
   const ModelFlops f = count_flops(m, indexer);
   double flops = 0.0;
   for (std::int64_t n = 0; n < batch.rows(); ++n) {
@@ -90,7 +90,7 @@ double step_flops(const ModelConfig& m, const IndexerMode& indexer, const Batch&
     const auto window = static_cast<double>(std::min(seen, m.sliding_window));
     const std::int64_t entries = seen / m.compress_rate_csa, heavy = seen / m.compress_rate_hca;
     const auto chosen = static_cast<double>(
-        indexer.stage == IndexerStage::kSparse ? std::min(entries, m.index_topk) : entries);
+        indexer.mode == IndexerMode::kSparse ? std::min(entries, m.index_topk) : entries);
     flops += f.per_token + f.mtp_per_token + window * (f.window + f.mtp_window) +
              static_cast<double>(seen) * f.full + static_cast<double>(heavy) * f.heavy +
              chosen * (f.sparse + f.learned) + static_cast<double>(entries) * f.scored;

@@ -19,9 +19,9 @@ struct ModelFlops {
   double scored = 0.0, learned = 0.0;  // entries that the indexers score; that they learn from
   double mtp_per_token = 0.0, mtp_window = 0.0;  // the MTP module alone
 };
-ModelFlops count_flops(const ModelConfig& config, const IndexerMode& indexer);
+ModelFlops count_flops(const ModelConfig& config, const IndexerPlan& indexer);
 
 // Of the step's part that these sequences are.
-double step_flops(const ModelConfig& config, const IndexerMode& indexer, const Batch& batch);
+double step_flops(const ModelConfig& config, const IndexerPlan& indexer, const Batch& batch);
 
 }  // namespace shoal

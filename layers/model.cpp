@@ -1,9 +1,9 @@
 #include "layers/model.h"
 
-#include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 
-#include "autograd/ops/cross_entropy.h"
 #include "autograd/ops/elementwise.h"
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/linear.h"
@@ -21,15 +21,24 @@ double matrix_std(const ModelConfig& config) {
                                     : 0.5 / std::sqrt(static_cast<double>(config.hidden_size));
 }
 
+// Small integers of a block, kept beside its outputs when it is run again: the same ones again.
+void copy_if_any(const Tape& tape, const Tensor& from, const Tensor& to) {
+  if (to && !tape.is_dry()) std::memcpy(to.data, from.data, to.bytes());
+}
+
 // A block as plain data, for recompute().
 struct BlockCall {
   const Block* block;
   BlockInput input;
   Tensor tokens;
-  MoeStats* stats;
+  RoutePlan plan;
+  Routes routes;  // where the block's go
 
   void operator()(Tape& tape, std::span<const Tensor> x, std::span<Tensor> y) const {
-    const Block::Result r = block->forward(tape, x[0], tokens, input, stats);
+    const Block::Result r = block->forward(tape, x[0], tokens, input, plan);
+    copy_if_any(tape, r.routes.ids, routes.ids);
+    copy_if_any(tape, r.routes.load, routes.load);
+    copy_if_any(tape, r.routes.clamped, routes.clamped);
     std::size_t k = 0;
     y[k++] = r.X;
     for (const Tensor& t : {r.balance, r.index_loss.kl, r.index_loss.uniform}) {
@@ -37,6 +46,30 @@ struct BlockCall {
     }
   }
 };
+
+// The block with its input alone kept for the backward pass.
+Block::Result run_again_later(Tape& tape, const Block& block, Tensor X, Tensor tokens,
+                              const BlockInput& input, const RoutePlan& plan) {
+  Block::Result result;
+  result.routes = block.feed_forward().shapes_of_routes(X.shape[0]);
+  for (Tensor* t : {&result.routes.ids, &result.routes.load, &result.routes.clamped}) {
+    if (t->shape.rank > 0) *t = tape.alloc(t->shape, t->dtype);
+  }
+  std::array<Tensor, 4> y;
+  y[0].shape = X.shape;
+  std::size_t count = 1;
+  const bool balance = block.feed_forward().has_balance();
+  const bool learns = block.attention().learns(input.indexer);
+  if (balance) y[count++].shape = {1};
+  for (int k = 0; learns && k < 2; ++k) y[count++].shape = {1};
+  const Label label(tape, block.label());
+  recompute(tape, BlockCall{&block, input, tokens, plan, result.routes},
+            std::span<const Tensor>(&X, 1), std::span<Tensor>(y.data(), count));
+  result.X = y[0];
+  if (balance) result.balance = y[1];
+  if (learns) result.index_loss = {y[count - 2], y[count - 1]};
+  return result;
+}
 
 // sum += x, where there is an x.
 void add_to(Tape& tape, Tensor& sum, const Tensor& x) {
@@ -94,16 +127,6 @@ void Model::initialise(std::uint64_t seed, std::span<const std::int64_t> token_c
   }
 }
 
-ModelStats Model::make_stats() const {
-  ModelStats stats;
-  for (const Block* block : all_blocks()) {
-    const bool dense = block->feed_forward().kind() == FeedForwardKind::kDense;
-    stats.emplace_back();
-    stats.back().load.resize(static_cast<std::size_t>(dense ? 0 : config_.n_routed_experts));
-  }
-  return stats;
-}
-
 const Block* Model::mtp_block() const { return mtp_ ? &mtp_->block : nullptr; }
 
 std::vector<const Block*> Model::all_blocks() const {
@@ -113,67 +136,56 @@ std::vector<const Block*> Model::all_blocks() const {
   return all;
 }
 
-BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerMode& mode) {
+BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerPlan& indexer) {
   const RopeTables tables = ropes(batch.T);
   for (ModelParam& p : store_.params()) {
     // The embedding stays in: without it nothing would reach a recomputed block, which is run again
     // only because its input takes a gradient.
-    if (mode.stage == IndexerStage::kWarmup && !is_indexer(p) && &p != embed_) continue;
-    tape.leaf(p);
+    const bool frozen = indexer.mode == IndexerMode::kWarmup && p.group != ParamGroup::kIndexer;
+    if (!frozen || &p == embed_) tape.leaf(p);
   }
   batch_ = upload(tape, batch, config_);
-  return {&batch_, tables, mode};
+  return {&batch_, tables, indexer};
 }
 
-Block::Result Model::run_block(Tape& tape, const Block& block, Tensor X, Tensor tokens,
-                               const BlockInput& input, bool recompute_blocks, MoeStats* stats) {
-  if (!recompute_blocks) return block.forward(tape, X, tokens, input, stats);
-  std::array<Tensor, 4> y;
-  y[0].shape = X.shape;
-  std::size_t count = 1;
-  const bool balance = block.feed_forward().has_balance();
-  const bool learns = block.attention().learns(input.indexer);
-  if (balance) y[count++].shape = {1};
-  for (int k = 0; learns && k < 2; ++k) y[count++].shape = {1};
-  const Label label(tape, block.label());
-  recompute(tape, BlockCall{&block, input, tokens, stats}, std::span<const Tensor>(&X, 1),
-            std::span<Tensor>(y.data(), count));
-  Block::Result result{y[0], balance ? y[1] : Tensor{}, {}, {}};
-  if (learns) result.index_loss = {y[count - 2], y[count - 1]};
-  return result;
+Tensor Model::run_block(Tape& tape, std::size_t l, const Block& block, Tensor X, Tensor tokens,
+                        Hidden& hidden) {
+  RoutePlan plan{{}, hidden.plan.dispatch};
+  if (l < hidden.plan.given_ids.size()) plan.ids = hidden.plan.given_ids[l];
+  Block::Result& result = hidden.blocks[l];
+  result = hidden.plan.recompute ? run_again_later(tape, block, X, tokens, hidden.input, plan)
+                                 : block.forward(tape, X, tokens, hidden.input, plan);
+  add_to(tape, hidden.balance, result.balance);
+  add_to(tape, hidden.index_kl, result.index_loss.kl);
+  return result.X;
 }
 
-Model::Trunk Model::run_blocks(Tape& tape, Tensor X, const BlockInput& input, bool recompute,
-                               ModelStats* stats, Activations* activations) {
-  Trunk trunk{X, {}, {}};
+Hidden Model::forward(Tape& tape, const Batch& batch, const ForwardPlan& plan) {
+  results_.assign(blocks_.size() + (mtp_ ? 1 : 0), {});
+  Hidden hidden;
+  hidden.plan = plan;
+  hidden.blocks = results_;
+  hidden.input = begin(tape, batch, plan.indexer);
+  hidden.X = hidden.X0 = embed(tape, batch_.tokens);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    if (activations != nullptr) activations->streams.push_back(trunk.X);
-    const Block::Result r = run_block(tape, blocks_[l], trunk.X, input.batch->tokens, input,
-                                      recompute, stats != nullptr ? &(*stats)[l] : nullptr);
-    trunk.X = r.X;
-    add_to(tape, trunk.balance, r.balance);
-    add_to(tape, trunk.index_kl, r.index_loss.kl);
-    if (stats != nullptr && r.index_loss.kl && !parallel_is_off()) {
-      (*stats)[l].index = {*r.index_loss.kl.as<float>(), *r.index_loss.uniform.as<float>()};
-    }
-    if (activations != nullptr) activations->chosen.push_back(r.chosen);
+    hidden.X = run_block(tape, l, blocks_[l], hidden.X, batch_.tokens, hidden);
   }
-  if (activations != nullptr) activations->streams.push_back(trunk.X);
-  return trunk;
+  return hidden;
 }
 
-Block::Result Model::run_mtp(Tape& tape, Tensor X, const BlockInput& input, bool recompute,
-                             MoeStats* stats) {
+Tensor Model::forward_mtp(Tape& tape, Hidden& hidden) {
+  CHECK(mtp_, "forward_mtp: a model without MTP");
   const Label label(tape, "mtp.0");
   const auto eps = static_cast<float>(config_.rms_norm_eps);
+  const Tensor X = hidden.X;
   const std::int64_t N = X.shape[0], n = X.shape[1], C = X.shape[2];
-  const Tensor embedded = reshape(embedding(tape, embed_->value, input.batch->next, 1), {N, C});
+  const Tensor embedded = reshape(embedding(tape, embed_->weight(), batch_.next, 1), {N, C});
   const Tensor e =
-      linear(tape, rms_norm(tape, embedded, mtp_->enorm.value, eps), mtp_->e_proj.value);
-  const Tensor h = linear(tape, rms_norm(tape, reshape(X, {N * n, C}), mtp_->hnorm.value, eps),
-                          mtp_->h_proj.value);
+      linear(tape, rms_norm(tape, embedded, mtp_->enorm.weight(), eps), mtp_->e_proj.weight());
+  const Tensor h = linear(tape, rms_norm(tape, reshape(X, {N * n, C}), mtp_->hnorm.weight(), eps),
+                          mtp_->h_proj.weight());
   const Tensor joined = add_to_streams(tape, reshape(h, {N, n, C}), e);
-  return run_block(tape, mtp_->block, joined, input.batch->next, input, recompute, stats);
+  return run_block(tape, blocks_.size(), mtp_->block, joined, batch_.next, hidden);
 }
 
 RopeTables Model::ropes(std::int64_t positions) {
@@ -183,75 +195,25 @@ RopeTables Model::ropes(std::int64_t positions) {
 }
 
 Tensor Model::embed(Tape& tape, Tensor tokens) const {
-  return embedding(tape, embed_->value, tokens, Residual::streams(config_));
+  return embedding(tape, embed_->weight(), tokens, Residual::streams(config_));
 }
 
-Tensor Model::logits(Tape& tape, Tensor X) const {
-  return linear(tape, norm_of_head(tape, X), head_->value);
-}
-
-Tensor Model::norm_of_head(Tape& tape, Tensor X) const {
-  return rms_norm(tape, hc_head_->forward(tape, X), norm_->value,
+Tensor Model::head_input(Tape& tape, Tensor X) const {
+  return rms_norm(tape, hc_head_->forward(tape, X), norm_->weight(),
                   static_cast<float>(config_.rms_norm_eps));
 }
 
-Loss Model::loss(Tape& tape, const Batch& batch, const LossWeights& weights, const RunMode& mode,
-                 ModelStats* stats) {
-  const BlockInput input = begin(tape, batch, {mode.indexer, weights.index_kl != 0.0});
-  const BatchTensors& b = *input.batch;
-  const Tensor X0 = embed(tape, b.tokens);
-  const Trunk trunk = run_blocks(tape, X0, input, mode.recompute, stats, nullptr);
-  Loss loss;
-  loss.balance = trunk.balance;
-  loss.index_kl = trunk.index_kl;
-  {
-    const Label label(tape, "head");
-    loss.ce = cross_entropy(tape, norm_of_head(tape, trunk.X), head_->value, b.targets);
-  }
-  if (mtp_ && weights.mtp) {
-    const Block::Result r =
-        run_mtp(tape, trunk.X, input, mode.recompute, stats != nullptr ? &stats->back() : nullptr);
-    const Label label(tape, "mtp.0");
-    const Tensor h = rms_norm(tape, mtp_->head.forward(tape, r.X), mtp_->norm.value,
-                              static_cast<float>(config_.rms_norm_eps));
-    loss.mtp = cross_entropy(tape, h, head_->value, b.second);
-    add_to(tape, loss.balance, r.balance);
-  }
-  if (mode.indexer == IndexerStage::kWarmup) {
-    loss.ce.id = loss.mtp.id = loss.balance.id = kConstant;  // said, but not learned
-  }
-  const std::array<Term, 4> terms{Term{loss.ce, static_cast<float>(weights.ce)},
-                                  Term{loss.mtp, static_cast<float>(weights.mtp.value_or(0.0))},
-                                  Term{loss.balance, static_cast<float>(weights.balance)},
-                                  Term{loss.index_kl, static_cast<float>(weights.index_kl)}};
-  loss.total = weighted_sum(tape, terms);
-  return loss;
+Tensor Model::mtp_head_input(Tape& tape, Tensor X) const {
+  return rms_norm(tape, mtp_->head.forward(tape, X), mtp_->norm.weight(),
+                  static_cast<float>(config_.rms_norm_eps));
 }
 
-Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_mtp,
-                                      IndexerStage stage) {
-  const NoGrad off(tape);
-  const BlockInput input = begin(tape, batch, {stage, false});
-  Activations out;
-  out.sparse = input.batch->sparse;
-  const Tensor X0 = embed(tape, input.batch->tokens);
-  const Trunk trunk = run_blocks(tape, X0, input, false, nullptr, &out);
-  out.logits = logits(tape, trunk.X);
-  if (mtp_ && with_mtp) {
-    const Block::Result r = run_mtp(tape, trunk.X, input, false, nullptr);
-    const Tensor h = rms_norm(tape, mtp_->head.forward(tape, r.X), mtp_->norm.value,
-                              static_cast<float>(config_.rms_norm_eps));
-    out.mtp_logits = linear(tape, h, head_->value);
-  }
-  return out;
+Tensor Model::logits(Tape& tape, Tensor X) const {
+  return linear(tape, head_input(tape, X), head());
 }
 
-Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std::int64_t> rows,
-                             IndexerStage stage) {
+Tensor Model::logits_of_rows(Tape& tape, Tensor X, std::span<const std::int64_t> rows) const {
   const NoGrad off(tape);
-  const BlockInput input = begin(tape, batch, {stage, false});
-  const Tensor X0 = embed(tape, input.batch->tokens);
-  const Tensor X = run_blocks(tape, X0, input, false, nullptr, nullptr).X;
   const std::int64_t width = X.shape[1] * X.shape[2];
   const Tensor picked =
       tape.alloc({static_cast<std::int64_t>(rows.size()), X.shape[1], X.shape[2]});
@@ -260,6 +222,24 @@ Tensor Model::logits_of_rows(Tape& tape, const Batch& batch, std::span<const std
                 picked.as<float>() + static_cast<std::int64_t>(i) * width);
   }
   return logits(tape, picked);
+}
+
+Model::Activations Model::activations(Tape& tape, const Batch& batch, bool with_mtp,
+                                      IndexerMode mode) {
+  const NoGrad off(tape);
+  Hidden hidden = forward(tape, batch, {.indexer = {mode, false}});
+  Activations out;
+  out.sparse = batch_.sparse;
+  out.streams.push_back(hidden.X0);
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    out.streams.push_back(results_[l].X);
+    out.chosen.push_back(results_[l].chosen);
+  }
+  out.logits = logits(tape, hidden.X);
+  if (mtp_ && with_mtp) {
+    out.mtp_logits = linear(tape, mtp_head_input(tape, forward_mtp(tape, hidden)), head());
+  }
+  return out;
 }
 
 }  // namespace shoal

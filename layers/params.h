@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/base/memory.h"
@@ -23,6 +24,10 @@ struct ParamPiece {
 
 enum class Init { kNormal, kOnes, kZeros };
 
+// Which loss moves a parameter. Indexers learn from their own loss alone: they have a phase in
+// which nothing else learns, and the clip of the gradient leaves them out.
+enum class ParamGroup : std::uint8_t { kModel, kIndexer };
+
 struct ParamSpec {
   std::string name;  // of the whole; for a single piece the published one
   Shape shape;
@@ -37,15 +42,20 @@ struct ParamSpec {
 
 struct ModelParam : Param {
   std::vector<ParamPiece> pieces;
+  ParamGroup group = ParamGroup::kModel;
   std::int64_t offset = 0;  // in floats, in the flat buffers
   ParamSpec spec;
-};
+  // What a forward pass reads instead of the value, such as its rounded copy; null: the value.
+  const float* read_from = nullptr;
 
-// Of a lightning indexer: it learns from its own loss alone, the clip leaves it out.
-inline bool is_indexer_name(std::string_view name) {
-  return name.find(".indexer.") != std::string_view::npos;
-}
-inline bool is_indexer(const ModelParam& p) { return is_indexer_name(p.name); }
+  // The parameter as layers use it. Its gradient is the value's, whatever bytes are read: the
+  // straight-through estimate costs nothing, and no layer knows of it.
+  Tensor weight() const {
+    Tensor w = value;
+    if (read_from != nullptr) w.data = const_cast<float*>(read_from);
+    return w;
+  }
+};
 
 // State of the model that no gradient moves: router biases, hash tables.
 struct ModelBuffer {
@@ -62,6 +72,19 @@ class ParamStore {
   ParamStore& operator=(const ParamStore&) = delete;
 
   ModelParam& add(ParamSpec spec);
+  // While one of these lives, what is added belongs to `group`.
+  class InGroup {
+   public:
+    InGroup(ParamStore& store, ParamGroup group)
+        : store_(store), before_(std::exchange(store.group_, group)) {}
+    ~InGroup() { store_.group_ = before_; }
+    InGroup(const InGroup&) = delete;
+    InGroup& operator=(const InGroup&) = delete;
+
+   private:
+    ParamStore& store_;
+    ParamGroup before_;
+  };
   ModelBuffer& add_buffer(const std::string& name, Shape shape, DType dtype);
   // Takes memory; parameters have addresses from now on.
   void allocate();
@@ -86,6 +109,7 @@ class ParamStore {
   std::deque<ModelParam> params_;
   std::deque<ModelBuffer> buffers_;
   PageRange value_pages_, buffer_pages_;
+  ParamGroup group_ = ParamGroup::kModel;
   std::int64_t flat_size_ = 0;
 };
 

@@ -62,7 +62,7 @@ GradHealth measure(std::span<const float> grads, const std::vector<ParamSlice>& 
           "measure: ", s.name, " lies outside of ", grads.size(), " gradients");
     count += chunk_count(s);
   }
-  if (slices.empty() || parallel_is_off()) return {};
+  if (slices.empty()) return {};
   void* scratch = thread_scratch(
       0, static_cast<std::size_t>(count) * sizeof(Chunk) + slices.size() * sizeof(Sum));
   Sum* const sums = static_cast<Sum*>(scratch);

@@ -117,7 +117,7 @@ void NewtonSchulz::run_together(MatrixRows& matrices, const Group& group) {
 }
 
 void NewtonSchulz::run(MatrixRows& matrices) {
-  if (matrices_.empty() || parallel_is_off()) return;
+  if (matrices_.empty()) return;
   if (planned_threads_ != thread_count()) plan(thread_count());
   for (const Group& group : groups_) run_together(matrices, group);
 

@@ -29,6 +29,13 @@ MAY_INCLUDE = {
 # A model consumes batches: plain data, which needs nothing of the folder it lies in.
 EXCEPTIONS = {("layers", "data/batch.h")}
 
+# The rooms of train/, from the roof down: each may include itself and what lies below. The longest
+# name that fits a file is its room.
+ROOMS = ["train/main", "train/cli", "train/trainer", "train/report", "train/parity", "train/run",
+         "train/interop", "train/generate", "train/step", "train/plan", "train/checkpoint",
+         "train/metrics", "train/config", "train/config/published", "train/config/schema",
+         "train/config/run_config.h", "train/config/document", "train/dist", "train/require_cpu"]
+
 # Headers of the outside world, and the only folders that may include them (tests may, always).
 OUTSIDE = [
     (r"mpi\.h", "MPI", ["train/dist/"]),
@@ -49,6 +56,11 @@ CONDITION = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b(.*)")
 
 def part_of(path):
     return next((part for part in PARTS if path.startswith(part + "/")), None)
+
+
+def room_of(path):
+    fitting = [room for room in ROOMS if path.startswith(room)]
+    return max(fitting, key=len, default=None)
 
 
 def includes(text):
@@ -97,6 +109,8 @@ def check(files):
         if part is None:
             offences.append(f"{path}:1: C++ outside of the known folders; one of {', '.join(PARTS)}")
             continue
+        if part == "train" and room_of(path) is None:
+            offences.append(f"{path}:1: in no room of train/; one of {', '.join(ROOMS)}")
         if path.endswith(".h") and "#pragma once" not in text:
             offences.append(f"{path}:1: header can be included twice; begin it with #pragma once")
         for line, quoted, header, guarded in includes(text):
@@ -114,6 +128,10 @@ def check(files):
                 continue
             graph.setdefault(path, []).append(header)
             target = part_of(header)
+            if part == target == "train" and room_of(path) and room_of(header):
+                if ROOMS.index(room_of(header)) < ROOMS.index(room_of(path)):
+                    offences.append(f'{at} {room_of(path)} includes "{header}", which lies above '
+                                    "it; move what both need down, or the caller up")
             if (target != part and target not in MAY_INCLUDE[part]
                     and (part, header) not in EXCEPTIONS):
                 allowed = ", ".join(sorted(MAY_INCLUDE[part])) or "nothing else"
@@ -126,7 +144,12 @@ def check(files):
 def self_test():
     good = {"autograd/base/a.h": "#pragma once\n", "train/dist/c.cpp": "#include <mpi.h>\n",
             "autograd/ops/b.h": '#pragma once\n#include "autograd/base/a.h"\n',
-            "autograd/kernels/k.cpp": "#if defined(__AVX2__)\n#include <immintrin.h>\n#endif\n"}
+            "autograd/kernels/k.cpp": "#if defined(__AVX2__)\n#include <immintrin.h>\n#endif\n",
+            "train/plan/p.h": '#pragma once\n#include "train/config/run_config.h"\n',
+            "train/config/run_config.h": "#pragma once\n",
+            "train/config/schema/s.h": '#pragma once\n#include "train/config/run_config.h"\n',
+            "train/config/load.cpp": '#include "train/config/schema/s.h"\n',
+            "train/trainer.cpp": '#include "train/plan/p.h"\n'}
     assert check(good) == [], check(good)
     base = "autograd/base/a.h"
     wrong = {
@@ -144,12 +167,20 @@ def self_test():
         "intrinsics": {"autograd/kernels/k.cpp": "#include <immintrin.h>\n"},
         "intrinsics in the else": {"autograd/kernels/k.cpp":
                                    "#ifdef __AVX2__\n#else\n#include <immintrin.h>\n#endif\n"},
-        "relative": {"train/a.cpp": '#include "b.h"\n', "train/b.h": "#pragma once\n"},
+        "relative": {"train/cli/a.cpp": '#include "b.h"\n', "train/cli/b.h": "#pragma once\n"},
+        "a room looks up": {"train/plan/p.cpp": '#include "train/step/s.h"\n',
+                            "train/step/s.h": "#pragma once\n"},
+        "a room inside a room looks up": {
+            "train/config/document/d.cpp": '#include "train/config/schema/s.h"\n',
+            "train/config/schema/s.h": "#pragma once\n"},
+        "formats know no runs": {"train/interop/i.cpp": '#include "train/run/r.h"\n',
+                                 "train/run/r.h": "#pragma once\n"},
+        "no room": {"train/helpers/h.cpp": "\n"},
         "twice": {base: "\n"},
         "cycle": {"data/x.h": '#pragma once\n#include "data/y.h"\n',
                   "data/y.h": '#pragma once\n#include "data/x.h"\n'},
         "stray": {"lost.cpp": "\n"},
-        "program needs a test": {"train/a.cpp": '#include "tests/t.h"\n',
+        "program needs a test": {"train/cli/a.cpp": '#include "tests/t.h"\n',
                                  "tests/t.h": "#pragma once\n"},
     }
     for name, files in wrong.items():

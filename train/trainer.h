@@ -1,23 +1,18 @@
 #pragma once
 #include <chrono>
-#include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
-#include "layers/flops.h"
-#include "optim/schedule.h"
 #include "train/config/run_config.h"
-#include "train/config/stages.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
+#include "train/plan/batch_source.h"
 #include "train/report/report_pace.h"
+#include "train/run/birth.h"
 #include "train/run/memory_estimate.h"
-#include "train/run/run_folder.h"
-#include "train/run/run_state.h"
+#include "train/run/training_state.h"
 #include "train/step/step_runner.h"
 
 namespace shoal {
@@ -45,26 +40,19 @@ class Trainer {
   void ensure_report();
 
   const MemoryEstimate& memory() const { return memory_; }
-  std::int64_t planned_steps() const { return schedule_.total_steps; }
-  std::int64_t step() const { return position_.step; }
+  std::int64_t step() const { return state_.position.step; }
   bool is_finished() const { return at_end() && !evaluation_owed_; }
-  const DataSplit& data() const { return data_[stage_]; }
+  const DataSplit& data() const { return source_.data_at(state_.position.step); }
   Model& model() { return model_; }
 
  private:
   void build();  // takes memory for training
-  void load_initial_weights();
-  void open_folder();
-  void begin_folder(const std::function<void()>& write);
-  void write_config() const;
-  void enter_stage(std::size_t index);
-  const Stage& stage() const { return stages_[stage_]; }
-  std::string data_fingerprint() const;
-  StepOutcome one_step();
-  void after_step(const StepOutcome& out, double seconds, double flops);
-  void handle_bad_numbers(const StepOutcome& out);
+  void take(Birth birth);
+  void begin_stretch(const StepPlan& plan);
+  void after_step(const StepPlan& plan, const StepOutcome& out, double seconds);
+  void handle_bad_numbers(const StepPlan& plan, const StepOutcome& out);
   void say_bad_numbers(std::int64_t step, const std::string& reason);
-  std::string explain_bad_numbers(const StepOutcome& out);
+  std::string explain_bad_numbers(const StepPlan& plan, const StepOutcome& out);
   void evaluate_now();
   // `must`: there is no later save, so a full disk ends the run.
   void save(bool must = false);
@@ -74,21 +62,18 @@ class Trainer {
   double run_seconds() const;
   bool at_end() const;  // of its steps, tokens or minutes
   void finish_report(const std::function<bool()>& give_up = nullptr);
-  LossConfig loss_config() const;
 
   RunConfig config_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::vector<Stage> stages_;
-  std::vector<DataSplit> data_;  // of each stage
-  std::size_t stage_ = 0;        // of the step that is run, or was
+  RunPlan plan_;
+  BatchSource source_;
   Model model_;
   Tape tape_;
   MemoryEstimate memory_;
-  ScheduleConfig schedule_;
   std::unique_ptr<StepRunner> runner_;
-  RunPosition position_;
+  TrainingState state_;
+  BatchSizes sizes_;  // of the step that is run, or was
   std::vector<Batch> batches_;
-  std::vector<std::int64_t> samples_;
 
   PosixIo io_;
   std::unique_ptr<RunFolder> folder_;
@@ -103,10 +88,7 @@ class Trainer {
   ReportPace report_pace_;
 };
 
-// Parts of a configuration in the words of the folders that use them.
-DataConfig data_config(const RunConfig& config);
-// While `step` updates are done; `late`: the rate decays.
-LossConfig loss_config(const RunConfig& config, std::int64_t step, bool late);
+// Parts of a configuration in the words of the step.
 StepRunner::Options step_options(const RunConfig& config, std::int64_t micro_batches);
 
 }  // namespace shoal

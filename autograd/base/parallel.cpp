@@ -55,8 +55,8 @@ void set_threads_from_environment() {
   }
 }
 
-ParallelOff::ParallelOff() { ++off_depth; }
-ParallelOff::~ParallelOff() { --off_depth; }
+ParallelOff::ParallelOff(bool off) : depth_(off ? 1 : 0) { off_depth += depth_; }
+ParallelOff::~ParallelOff() { off_depth -= depth_; }
 bool parallel_is_off() { return off_depth > 0; }
 
 void* thread_scratch(int slot, std::size_t bytes) {

@@ -23,14 +23,17 @@ int allowed_cores();
 void set_threads_from_environment();
 void set_thread_count(int threads);
 
-// While one of these lives, parallel loops of this thread do nothing: shapes and storage can be
-// walked through without arithmetic (dry runs, memory estimates).
+// While one of these lives, parallel loops of this thread do nothing: how a dry tape keeps its ops
+// from computing.
 class ParallelOff {
  public:
-  ParallelOff();
+  explicit ParallelOff(bool off = true);
   ~ParallelOff();
   ParallelOff(const ParallelOff&) = delete;
   ParallelOff& operator=(const ParallelOff&) = delete;
+
+ private:
+  int depth_;
 };
 bool parallel_is_off();
 

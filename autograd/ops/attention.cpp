@@ -168,7 +168,7 @@ struct Attention {
     });
     raw.add_up(dx[kKv]);
     if (mixed) entries.add_up(dx[kEntries]);
-    if (dx[kSink] && !parallel_is_off()) {
+    if (dx[kSink] && !tape.is_dry()) {
       write_grad(dx[kSink].data(), dx[kSink].beta, H, [&](std::int64_t h) {
         float sum = 0.0F;
         for (std::int64_t part = 0; part < kParts; ++part) sum += dsink[part * H + h];

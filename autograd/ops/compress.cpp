@@ -88,7 +88,7 @@ struct Compress {
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
     const std::int64_t D = s.D(), table = s.rate() * s.halves() * D;
     const auto partial = tape.scratch<float>(kChunks * (table + D));
-    if (!parallel_is_off()) std::fill_n(partial.data(), kChunks * (table + D), 0.0F);
+    if (!tape.is_dry()) std::fill_n(partial.data(), kChunks * (table + D), 0.0F);
     const float *x = s.x.as<float>(), *ape = s.ape.as<float>(), *gain = s.gain.as<float>();
     for_chunks(s.M(), [&](Range entries) {
       float* dape = partial.data() + entries.chunk * (table + D);
@@ -125,7 +125,7 @@ struct Compress {
         if (dx[kX] && dx[kX].beta == 0.0F) clear_after(s, i, dx[kX].data());
       }
     });
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     if (dx[kX] && dx[kX].beta == 0.0F) {
       const std::int64_t before = s.M() > 0 ? s.own_row(0) : s.x.shape.rows();
       std::fill_n(dx[kX].data(), before * s.x.shape.cols(), 0.0F);

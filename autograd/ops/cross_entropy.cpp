@@ -63,7 +63,7 @@ struct CrossEntropy {
         }
       });
     });
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     double loss = 0.0;
     for (std::int64_t n = 0; n < N; ++n) {
       const float lse = top[n] + std::log(sum[n]);

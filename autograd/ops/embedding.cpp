@@ -31,7 +31,7 @@ struct Embedding {
     const std::int64_t N = s.tokens.shape.numel();
     const auto start = tape.scratch<std::int32_t>(V + 1);
     const auto rows = tape.scratch<std::int32_t>(N);
-    if (!dx[0] || parallel_is_off()) return;
+    if (!dx[0] || tape.is_dry()) return;
     const std::int32_t* tokens = s.tokens.as<std::int32_t>();
     std::fill_n(start.data(), V + 1, 0);
     for (std::int64_t n = 0; n < N; ++n) ++start[tokens[n] + 1];

@@ -1,6 +1,7 @@
 #include "autograd/ops/experts.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "autograd/kernels/gemm.h"
@@ -11,24 +12,31 @@ namespace {
 
 struct Experts {
   static constexpr std::string_view kName = "experts";
-  enum Input { kX, kGates, kW13, kW2 };
+  enum Input { kX, kGates, kW13, kW2, kShared13, kShared2 };
   struct Saved {
-    Tensor x, gates, chosen, w13, w2;
-    Tensor hidden;  // [R, 2F] gate and up before the clamp, rows grouped by expert
-    Tensor token;   // [R] i32: the token of a grouped row
-    Tensor place;   // [N, slots] i32: the grouped row of a token's slot; the shared one comes last
-    Tensor start;   // [G + 1] i32: first grouped row of each expert
-    Tensor valid;   // [N] i32 or null: rows that the counters count
-    ClampCount* clamped;
+    Tensor x, gates, chosen;
+    ExpertWeights routed, shared;
+    Tensor hidden;   // [R, 2F] gate and up before the clamp, rows grouped by expert
+    Tensor token;    // [R] i32: the token of a grouped row
+    Tensor place;    // [N, slots] i32: the grouped row of a token's slot; the shared one comes last
+    Tensor start;    // [G + 1] i32: first grouped row of each expert
+    Tensor valid;    // [N] i32 or null: rows that the counters count
+    Tensor clamped;  // [4] i64, written by forward
     float limit;
-    bool shared;
 
     std::int64_t N() const { return x.shape.rows(); }
     std::int64_t C() const { return x.shape.cols(); }
-    std::int64_t F() const { return w2.shape.cols(); }
-    std::int64_t G() const { return w2.shape[0]; }
+    std::int64_t F() const { return (routed ? routed : shared).w2.shape.cols(); }
+    std::int64_t E() const { return routed ? routed.w2.shape[0] : 0; }
+    std::int64_t G() const { return E() + (shared ? 1 : 0); }  // the shared expert is the last
     std::int64_t K() const { return gates ? gates.shape.cols() : 0; }
     std::int64_t slots() const { return K() + (shared ? 1 : 0); }
+    const float* w13(std::int64_t e) const {
+      return e < E() ? routed.w13.as<float>() + e * 2 * F() * C() : shared.w13.as<float>();
+    }
+    const float* w2(std::int64_t e) const {
+      return e < E() ? routed.w2.as<float>() + e * C() * F() : shared.w2.as<float>();
+    }
     std::int64_t R() const { return N() * slots(); }
     std::int64_t rows_of(std::int64_t e) const { return begin(e + 1) - begin(e); }
     std::int64_t begin(std::int64_t e) const { return start.as<std::int32_t>()[e]; }
@@ -76,7 +84,7 @@ struct Experts {
   template <class Make>
   static void gemm_each(Tape& tape, const Saved& s, int per_expert, const Make& make) {
     const auto products = tape.scratch<Gemm>(s.G() * per_expert);
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     for (std::int64_t e = 0; e < s.G(); ++e) make(e, products.data() + e * per_expert);
     gemm({products.data(), static_cast<std::size_t>(s.G() * per_expert)});
   }
@@ -109,10 +117,10 @@ struct Experts {
 
   static void forward(Tape& tape, const Saved& s, Outputs y) {
     const std::int64_t C = s.C(), F = s.F(), R = s.R();
-    if (!parallel_is_off()) group(s);
+    if (!tape.is_dry()) group(s);
     gemm_each(tape, s, 1, [&](std::int64_t e, Gemm* p) {
-      *p = gemm_forward(s.rows_of(e), 2 * F, C, s.x.as<float>(), s.w13.as<float>() + e * 2 * F * C,
-                        s.hidden.row(s.begin(e)));
+      *p =
+          gemm_forward(s.rows_of(e), 2 * F, C, s.x.as<float>(), s.w13(e), s.hidden.row(s.begin(e)));
       p->a_rows = s.token.as<std::int32_t>() + s.begin(e);
     });
     const auto act = tape.scratch<float>(R * F);
@@ -139,17 +147,19 @@ struct Experts {
       count.up_high += count_above(up, 1.0F, limit, F);
       count.up_low += count_above(up, -1.0F, limit, F);
     });
-    if (s.clamped != nullptr && !tape.is_replaying()) {
+    if (!tape.is_dry()) {
+      ClampCount total;
       for (const ClampCount& count : counts) {
-        s.clamped->pairs += count.pairs;
-        s.clamped->gate_high += count.gate_high;
-        s.clamped->up_high += count.up_high;
-        s.clamped->up_low += count.up_low;
+        total.gate_high += count.gate_high;
+        total.up_high += count.up_high;
+        total.up_low += count.up_low;
+        total.pairs += count.pairs;
       }
+      std::memcpy(s.clamped.data, &total, sizeof(total));
     }
     gemm_each(tape, s, 1, [&](std::int64_t e, Gemm* p) {
-      *p = gemm_forward(s.rows_of(e), C, F, act.data() + s.begin(e) * F,
-                        s.w2.as<float>() + e * C * F, grouped.data() + s.begin(e) * C);
+      *p = gemm_forward(s.rows_of(e), C, F, act.data() + s.begin(e) * F, s.w2(e),
+                        grouped.data() + s.begin(e) * C);
     });
     combine(s, grouped.data(), y[0].as<float>(), 0.0F);
   }
@@ -164,7 +174,7 @@ struct Experts {
     {
       const auto dact = tape.scratch<float>(R * F);
       gemm_each(tape, s, 1, [&](std::int64_t e, Gemm* p) {
-        *p = gemm_input_grad(s.rows_of(e), C, F, dy[0].as<float>(), s.w2.as<float>() + e * C * F,
+        *p = gemm_input_grad(s.rows_of(e), C, F, dy[0].as<float>(), s.w2(e),
                              dact.data() + s.begin(e) * F, false);
         p->a_rows = s.token.as<std::int32_t>() + s.begin(e);
       });
@@ -203,20 +213,22 @@ struct Experts {
         }
       });
     }
-    if (dx[kW13] || dx[kW2]) {
+    if (dx[kW13] || dx[kW2] || dx[kShared13] || dx[kShared2]) {
       gemm_each(tape, s, 2, [&](std::int64_t e, Gemm* p) {
         const std::int32_t* token = s.token.as<std::int32_t>() + s.begin(e);
+        const std::int64_t at = e < s.E() ? e : 0;  // of those that lie together
+        const GradSlot& dw13 = dx[e < s.E() ? kW13 : kShared13];
+        const GradSlot& dw2 = dx[e < s.E() ? kW2 : kShared2];
         p[0] = p[1] = Gemm{.c_row = 1};
-        if (dx[kW2]) {
+        if (dw2) {
           p[0] =
               gemm_weight_grad(s.rows_of(e), C, F, dy[0].as<float>(), act.data() + s.begin(e) * F,
-                               dx[kW2].data() + e * C * F, dx[kW2].beta != 0.0F);
+                               dw2.data() + at * C * F, dw2.beta != 0.0F);
           p[0].a_ks = token;
         }
-        if (dx[kW13]) {
+        if (dw13) {
           p[1] = gemm_weight_grad(s.rows_of(e), 2 * F, C, dhidden.data() + s.begin(e) * 2 * F,
-                                  s.x.as<float>(), dx[kW13].data() + e * 2 * F * C,
-                                  dx[kW13].beta != 0.0F);
+                                  s.x.as<float>(), dw13.data() + at * 2 * F * C, dw13.beta != 0.0F);
           p[1].b_ks = token;
         }
       });
@@ -224,9 +236,8 @@ struct Experts {
     if (dx[kX]) {
       const auto grouped = tape.scratch<float>(R * C);
       gemm_each(tape, s, 1, [&](std::int64_t e, Gemm* p) {
-        *p = gemm_input_grad(s.rows_of(e), 2 * F, C, dhidden.data() + s.begin(e) * 2 * F,
-                             s.w13.as<float>() + e * 2 * F * C, grouped.data() + s.begin(e) * C,
-                             false);
+        *p = gemm_input_grad(s.rows_of(e), 2 * F, C, dhidden.data() + s.begin(e) * 2 * F, s.w13(e),
+                             grouped.data() + s.begin(e) * C, false);
       });
       combine(s, grouped.data(), dx[kX].data(), dx[kX].beta);
     }
@@ -236,22 +247,27 @@ const RegisterOp kRegistered{kOpInfo<Experts>};
 
 }  // namespace
 
-Tensor experts(Tape& tape, Tensor x, Tensor gates, Tensor experts, Tensor w13, Tensor w2,
-               bool shared, float limit, ClampCount* clamped, Tensor valid) {
+Mixture experts(Tape& tape, Tensor x, Tensor gates, Tensor ids, const ExpertWeights& routed,
+                const ExpertWeights& shared, float limit, Tensor valid) {
   const std::int64_t N = x.shape.rows(), C = x.shape.cols();
-  const std::int64_t G = w2.shape[0], F = w2.shape.cols();
-  CHECK(w2.shape == (Shape{G, C, F}) && w13.shape == (Shape{G, 2 * F, C}), "experts: x ", x.shape,
-        " does not fit w13 ", w13.shape, " and w2 ", w2.shape);
-  CHECK(gates ? gates.shape == experts.shape && gates.shape.rows() == N : shared && G == 1,
-        "experts: gates ", gates.shape, " for x ", x.shape, " and ", G, " experts");
+  const std::int64_t E = routed ? routed.w2.shape[0] : 0;
+  const std::int64_t F = (routed ? routed : shared).w2.shape.cols();
+  for (const ExpertWeights* w : {&routed, &shared}) {
+    const std::int64_t G = w == &shared ? 1 : E;
+    CHECK(!*w || (w->w2.shape == Shape{G, C, F} && w->w13.shape == Shape{G, 2 * F, C}),
+          "experts: x ", x.shape, " does not fit w13 ", w->w13.shape, " and w2 ", w->w2.shape);
+  }
+  CHECK(routed ? gates.shape == ids.shape && gates.shape.rows() == N : !gates && shared,
+        "experts: gates ", gates.shape, " for x ", x.shape, " and ", E, " experts");
   CHECK(!valid || valid.shape.numel() == N, "experts: valid ", valid.shape, " for x ", x.shape);
+  const std::int64_t G = E + (shared ? 1 : 0);
   const std::int64_t slots = (gates ? gates.shape.cols() : 0) + (shared ? 1 : 0), R = N * slots;
-  Tensor y = tape.alloc(x.shape);
-  tape.apply<Experts>({x, gates, experts, w13, w2, tape.alloc({R, 2 * F}),
+  Mixture out{tape.alloc(x.shape), tape.alloc({4}, DType::kI64)};
+  tape.apply<Experts>({x, gates, ids, routed, shared, tape.alloc({R, 2 * F}),
                        tape.alloc({R}, DType::kI32), tape.alloc({N, slots}, DType::kI32),
-                       tape.alloc({G + 1}, DType::kI32), valid, clamped, limit, shared},
-                      {x, gates, w13, w2}, {&y});
-  return y;
+                       tape.alloc({G + 1}, DType::kI32), valid, out.clamped, limit},
+                      {x, gates, routed.w13, routed.w2, shared.w13, shared.w2}, {&out.y});
+  return out;
 }
 
 }  // namespace shoal

@@ -49,7 +49,7 @@ struct HeadNormRope {
     const std::int64_t H = s.H(), D = s.D, nope = D - 2 * s.rope.pairs;
     const auto partial = tape.scratch<float>(kChunks * D);
     const auto buffer = tape.scratch<float>(kChunks * D);
-    if (!parallel_is_off()) std::fill_n(partial.data(), kChunks * D, 0.0F);
+    if (!tape.is_dry()) std::fill_n(partial.data(), kChunks * D, 0.0F);
     for_chunks(s.x.shape.rows(), [&](Range rows) {
       const float* gain = s.gain.as<float>();
       float* dgain = partial.data() + rows.chunk * D;
@@ -76,7 +76,7 @@ struct HeadNormRope {
         }
       }
     });
-    if (dx[kGain] && !parallel_is_off()) {
+    if (dx[kGain] && !tape.is_dry()) {
       write_grad(dx[kGain].data(), dx[kGain].beta, D,
                  [&](std::int64_t d) { return sum_chunks(partial.data() + d, D); });
     }

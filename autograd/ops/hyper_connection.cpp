@@ -71,7 +71,8 @@ class CollapseGrad {
   // dy: of read and, but for the head, post and comb. fn, base, scale: where their gradients go.
   CollapseGrad(Tape& tape, const Collapse& s, Cotangents dy, const GradSlot& fn,
                const GradSlot& base, const GradSlot& scale)
-      : s_(s),
+      : tape_(tape),
+        s_(s),
         dy_(dy),
         fn_(fn),
         base_(base),
@@ -80,7 +81,7 @@ class CollapseGrad {
         packed_(tape.scratch<float>(by_panels_size(s.streams()))),
         dfn_(tape.scratch<float>(fn ? pieces_.count * by_panels_size(s.streams()) : 1)),
         sums_(tape.scratch<float>(pieces_.count * (3 + s.J()))) {
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     pack_by_panels(s.streams(), s.fn.as<float>(), packed_.data());
     std::fill_n(sums_.data(), pieces_.count * (3 + s.J()), 0.0F);
   }
@@ -148,7 +149,7 @@ class CollapseGrad {
 
   // After the last block: adds up the pieces, in their order.
   void finish() const {
-    if (parallel_is_off()) return;
+    if (tape_.is_dry()) return;
     const std::int64_t J = s_.J(), stride = 3 + J;
     if (scale_) write_sums(scale_, s_.scale.shape.numel(), sums_.data(), stride);
     if (base_) write_sums(base_, J, sums_.data() + 3, stride);
@@ -182,6 +183,7 @@ class CollapseGrad {
     }
   }
 
+  Tape& tape_;
   const Collapse& s_;
   Cotangents dy_;
   GradSlot fn_, base_, scale_;
@@ -197,7 +199,7 @@ struct HcCollapse {
 
   static void forward(Tape& tape, const Saved& s, Outputs y) {
     const auto packed = tape.scratch<float>(by_terms_size(s.streams()));
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     pack_by_terms(s.streams(), s.fn.as<float>(), packed.data());
     const StreamKernels& kernels = stream_kernels();
     const StreamMix mix{y[0], s.head() ? Tensor{} : y[1], s.head() ? Tensor{} : y[2]};
@@ -317,7 +319,7 @@ struct HcExpandCollapse {
 
   static void forward(Tape& tape, const Saved& s, Outputs y) {
     const auto packed = tape.scratch<float>(by_terms_size(s.collapse.streams()));
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     pack_by_terms(s.collapse.streams(), s.collapse.fn.as<float>(), packed.data());
     const StreamKernels& kernels = stream_kernels();
     const StreamMix mix{y[kRead], y[kNextPost], y[kNextComb]};

@@ -165,7 +165,7 @@ struct IndexKl {
       sums[part] = kl;
       sums[kParts + part] = uniform;
     });
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     for (std::int64_t k = 0; k < 2; ++k) {
       double sum = 0.0;
       for (std::int64_t part = 0; part < kParts; ++part) sum += sums[k * kParts + part];
@@ -175,12 +175,12 @@ struct IndexKl {
 
   // dI = softmax - p (spec 3.2), then back through the weighted sum of rectified products.
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
-    if (!dy[kKl]) return clear(dx);
+    if (!dy[kKl]) return clear(tape, dx);
     const std::int64_t H = s.H();
     const QueryBlocks blocks = s.blocks();
     const KeyParts keys(tape, s.over(s.scores.key), blocks, static_cast<bool>(dx[kKey]));
     const float scale = score_scale(s.scores);
-    const float seed = parallel_is_off() ? 0.0F : *dy[kKl].as<float>();
+    const float seed = tape.is_dry() ? 0.0F : *dy[kKl].as<float>();
     for_tasks(kParts, [&](std::int64_t i) {
       const std::int64_t part = kParts - 1 - i;
       keys.clear(part);
@@ -223,9 +223,10 @@ struct IndexKl {
     keys.add_up(dx[kKey]);
   }
 
-  static void clear(GradSlots dx) {
+  static void clear(const Tape& tape, GradSlots dx) {
+    if (tape.is_dry()) return;
     for (const GradSlot& slot : dx) {
-      if (!slot || slot.beta != 0.0F || parallel_is_off()) continue;
+      if (!slot || slot.beta != 0.0F) continue;
       std::fill_n(slot.data(), slot.grad.shape.numel(), 0.0F);
     }
   }
@@ -247,6 +248,7 @@ Tensor choose_entries(Tape& tape, const IndexScores& scores, std::int64_t k) {
   CHECK(k >= 1, "choose_entries: ", k, " entries");
   const std::int64_t N = scores.weight.shape.rows();
   const Tensor chosen = tape.alloc({N, k}, DType::kI32);
+  if (tape.is_dry()) return chosen;
   const TraceSpan span("choose_entries", "forward");
   const QueryBlocks blocks(N, scores.weight.shape.cols() * 1024);
   for_tasks(blocks.count(), [&](std::int64_t i) {

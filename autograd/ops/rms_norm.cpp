@@ -36,7 +36,7 @@ struct RmsNorm {
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
     const std::int64_t C = s.x.shape.cols();
     const auto partial = tape.scratch<float>(kChunks * C);  // a row per chunk, not per thread
-    if (!parallel_is_off()) std::fill_n(partial.data(), kChunks * C, 0.0F);
+    if (!tape.is_dry()) std::fill_n(partial.data(), kChunks * C, 0.0F);
     for_chunks(s.x.shape.rows(), [&](Range rows) {
       const float* gain = s.gain.as<float>();
       float* dgain = partial.data() + rows.chunk * C;
@@ -53,7 +53,7 @@ struct RmsNorm {
         for (std::int64_t c = 0; c < C; ++c) dgain[c] += g[c] * x[c] * inv;
       }
     });
-    if (dx[kGain] && !parallel_is_off()) {
+    if (dx[kGain] && !tape.is_dry()) {
       write_grad(dx[kGain].data(), dx[kGain].beta, C,
                  [&](std::int64_t c) { return sum_chunks(partial.data() + c, C); });
     }

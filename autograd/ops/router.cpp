@@ -56,60 +56,61 @@ void scores_backward(RouterFunction f, const float* logits, const float* s, cons
   }
 }
 
-struct Router {
-  static constexpr std::string_view kName = "router";
+// K is small: K passes beat a sort.
+void choose(const float* score, const float* bias, std::int64_t E, std::int64_t K,
+            std::int32_t* chosen) {
+  for (std::int64_t k = 0; k < K; ++k) {
+    std::int32_t best = -1;
+    float top = 0.0F;
+    for (std::int64_t e = 0; e < E; ++e) {
+      const float value = score[e] + bias[e];
+      if (best >= 0 && !(value > top)) continue;
+      if (std::find(chosen, chosen + k, static_cast<std::int32_t>(e)) != chosen + k) continue;
+      best = static_cast<std::int32_t>(e);
+      top = value;
+    }
+    chosen[k] = best;
+  }
+}
+
+struct WeighExperts {
+  static constexpr std::string_view kName = "weigh_experts";
   enum Output { kGates, kBalance };
   struct Saved {
-    Tensor logits, bias;          // bias null: chosen by table
-    Tensor table, tokens, valid;  // i32
-    Tensor experts;               // [N, K] i32, written by forward
-    Tensor scores;                // [N, E]
-    Tensor f;                     // [B, E] (f_i - f_0) / T of each sequence; null without balance
-    Routing routing;
+    Tensor logits, scores;  // [N, E]
+    Tensor ids;             // [N, K] i32
+    Tensor valid;           // [N] i32
+    Tensor load;            // [E] i64, written by forward
+    Tensor f;               // [B, E] (f_i - f_0) / T of each sequence; null without balance
+    Weighing weighing;
     std::int64_t B;
     std::int64_t N() const { return logits.shape.rows(); }
     std::int64_t E() const { return logits.shape.cols(); }
-    std::int64_t K() const { return routing.experts_per_token; }
+    std::int64_t K() const { return ids.shape.cols(); }
+    const std::int32_t* chosen(std::int64_t n) const { return ids.as<std::int32_t>() + n * K(); }
+    bool counts(std::int64_t n) const { return valid.as<std::int32_t>()[n] != 0; }
   };
-
-  static void choose(const Saved& s, std::int64_t n, std::int32_t* chosen) {
-    const std::int64_t E = s.E(), K = s.K();
-    if (!s.bias) {
-      const std::int32_t* row = s.table.as<std::int32_t>() + s.tokens.as<std::int32_t>()[n] * K;
-      std::copy(row, row + K, chosen);
-      return;
-    }
-    const float* score = s.scores.row(n);
-    const float* bias = s.bias.as<float>();
-    for (std::int64_t k = 0; k < K; ++k) {  // K is small: K passes beat a sort
-      std::int32_t best = -1;
-      float top = 0.0F;
-      for (std::int64_t e = 0; e < E; ++e) {
-        const float value = score[e] + bias[e];
-        if (best >= 0 && !(value > top)) continue;
-        if (std::find(chosen, chosen + k, static_cast<std::int32_t>(e)) != chosen + k) continue;
-        best = static_cast<std::int32_t>(e);
-        top = value;
-      }
-      chosen[k] = best;
-    }
-  }
 
   static void forward(Tape& tape, const Saved& s, Outputs y) {
     const std::int64_t N = s.N(), E = s.E(), K = s.K(), T = N / s.B;
     for_chunks(N, [&](Range rows) {
       for (std::int64_t n = rows.begin; n < rows.end; ++n) {
-        float* score = s.scores.row(n);
-        std::int32_t* chosen = s.experts.as<std::int32_t>() + n * K;
+        const float* score = s.scores.row(n);
+        const std::int32_t* chosen = s.chosen(n);
         float* gates = y[kGates].row(n);
-        scores_of(s.routing.score, s.logits.row(n), E, score);
-        choose(s, n, chosen);
         float total = kGateEps;
         for (std::int64_t k = 0; k < K; ++k) total += score[chosen[k]];
-        const float factor = s.routing.scale / (s.routing.normalise ? total : 1.0F);
+        const float factor = s.weighing.scale / (s.weighing.normalise ? total : 1.0F);
         for (std::int64_t k = 0; k < K; ++k) gates[k] = factor * score[chosen[k]];
       }
     });
+    if (!tape.is_dry()) {
+      auto* load = s.load.as<std::int64_t>();
+      std::fill_n(load, E, 0);
+      for (std::int64_t n = 0; n < N; ++n) {
+        for (std::int64_t k = 0; s.counts(n) && k < K; ++k) ++load[s.chosen(n)[k]];
+      }
+    }
     if (!s.f) return;
     const auto losses = tape.scratch<float>(s.B);
     for_tasks(s.B, [&](std::int64_t b) {
@@ -119,12 +120,12 @@ struct Router {
       std::fill_n(share, 2 * E, 0.0);
       double rows = 0.0;
       for (std::int64_t n = b * T; n < (b + 1) * T; ++n) {
-        if (s.valid.as<std::int32_t>()[n] == 0) continue;
+        if (!s.counts(n)) continue;
         rows += 1.0;
         const float* score = s.scores.row(n);
         const float inv = 1.0F / row_sum(score, E);
         for (std::int64_t e = 0; e < E; ++e) share[e] += score[e] * inv;
-        const std::int32_t* chosen = s.experts.as<std::int32_t>() + n * K;
+        const std::int32_t* chosen = s.chosen(n);
         for (std::int64_t k = 0; k < K; ++k) count[chosen[k]] += 1.0;
       }
       double loss = 0.0;
@@ -136,7 +137,7 @@ struct Router {
       }
       losses[b] = static_cast<float>(loss);
     });
-    if (parallel_is_off()) return;
+    if (tape.is_dry()) return;
     float sum = 0.0F;
     for (std::int64_t b = 0; b < s.B; ++b) sum += losses[b];
     *y[kBalance].as<float>() = sum;
@@ -157,7 +158,7 @@ struct Router {
         const float* score = s.scores.row(n);
         std::fill_n(ds, E, 0.0F);
         if (dy[kGates]) {
-          const std::int32_t* chosen = s.experts.as<std::int32_t>() + n * K;
+          const std::int32_t* chosen = s.chosen(n);
           const float* dg = dy[kGates].row(n);
           float total = kGateEps;
           for (std::int64_t k = 0; k < K; ++k) total += score[chosen[k]];
@@ -166,10 +167,10 @@ struct Router {
             for (std::int64_t k = 0; k < K; ++k) {
               over += (dg[i] - dg[k]) * (score[chosen[k]] / total);
             }
-            ds[chosen[i]] = s.routing.scale * (s.routing.normalise ? over / total : dg[i]);
+            ds[chosen[i]] = s.weighing.scale * (s.weighing.normalise ? over / total : dg[i]);
           }
         }
-        if (balance && s.valid.as<std::int32_t>()[n] != 0) {
+        if (balance && s.counts(n)) {
           const float* f = s.f.row(n / T);
           const float inv = 1.0F / row_sum(score, E);
           const float carry = dot(f, score, E) * inv;
@@ -178,47 +179,71 @@ struct Router {
         }
         float* out = dx[0].data() + n * E;
         if (dx[0].beta == 0.0F) std::fill_n(out, E, 0.0F);
-        scores_backward(s.routing.score, s.logits.row(n), score, ds, E, out);
+        scores_backward(s.weighing.function, s.logits.row(n), score, ds, E, out);
       }
     });
   }
 };
-const RegisterOp kRegistered{kOpInfo<Router>};
+const RegisterOp kRegistered{kOpInfo<WeighExperts>};
 
 }  // namespace
 
-Routed route(Tape& tape, Tensor logits, Tensor bias, Tensor valid, std::int64_t B,
-             const Routing& routing) {
-  const std::int64_t N = logits.shape.rows(), E = logits.shape.cols();
-  const std::int64_t K = routing.experts_per_token;
-  CHECK(bias.shape == Shape{E} && K >= 1 && K <= E && B >= 1 && N % B == 0 &&
-            valid.shape.numel() == N,
-        "route: logits ", logits.shape, ", bias ", bias.shape, ", K = ", K, ", B = ", B);
-  Routed out{tape.alloc({N, K}), tape.alloc({N, K}, DType::kI32), tape.alloc({1})};
-  tape.apply<Router>({logits,
-                      bias,
-                      {},
-                      {},
-                      valid,
-                      out.experts,
-                      tape.alloc({N, E}),
-                      tape.alloc({B, E}),
-                      routing,
-                      B},
-                     {logits}, {&out.gates, &out.balance});
-  return out;
+Tensor router_scores(Tape& tape, Tensor logits, RouterFunction function) {
+  const std::int64_t E = logits.shape.cols();
+  const Tensor scores = tape.alloc(logits.shape);
+  if (tape.is_dry()) return scores;
+  const TraceSpan span("router_scores", "forward");
+  for_chunks(logits.shape.rows(), [&](Range rows) {
+    for (std::int64_t n = rows.begin; n < rows.end; ++n) {
+      scores_of(function, logits.row(n), E, scores.row(n));
+    }
+  });
+  return scores;
 }
 
-Routed route_by_table(Tape& tape, Tensor logits, Tensor table, Tensor tokens,
-                      const Routing& routing) {
-  const std::int64_t N = logits.shape.rows(), E = logits.shape.cols();
-  const std::int64_t K = routing.experts_per_token;
-  CHECK(table.shape.cols() == K && K <= E && tokens.shape.numel() == N, "route_by_table: logits ",
-        logits.shape, ", table ", table.shape, ", K = ", K);
-  Routed out{tape.alloc({N, K}), tape.alloc({N, K}, DType::kI32), {}};
-  tape.apply<Router>(
-      {logits, {}, table, tokens, {}, out.experts, tape.alloc({N, E}), {}, routing, 1}, {logits},
-      {&out.gates});
+Tensor choose_experts(Tape& tape, Tensor scores, Tensor bias, std::int64_t K) {
+  const std::int64_t N = scores.shape.rows(), E = scores.shape.cols();
+  CHECK(bias.shape == Shape{E} && K >= 1 && K <= E, "choose_experts: scores ", scores.shape,
+        ", bias ", bias.shape, ", K = ", K);
+  const Tensor ids = tape.alloc({N, K}, DType::kI32);
+  if (tape.is_dry()) return ids;
+  const TraceSpan span("choose_experts", "forward");
+  for_chunks(N, [&](Range rows) {
+    for (std::int64_t n = rows.begin; n < rows.end; ++n) {
+      choose(scores.row(n), bias.as<float>(), E, K, ids.as<std::int32_t>() + n * K);
+    }
+  });
+  return ids;
+}
+
+Tensor look_up_experts(Tape& tape, Tensor table, Tensor tokens) {
+  const std::int64_t N = tokens.shape.numel(), K = table.shape.cols();
+  const Tensor ids = tape.alloc({N, K}, DType::kI32);
+  if (tape.is_dry()) return ids;
+  for (std::int64_t n = 0; n < N; ++n) {
+    std::copy_n(table.as<std::int32_t>() + tokens.as<std::int32_t>()[n] * K, K,
+                ids.as<std::int32_t>() + n * K);
+  }
+  return ids;
+}
+
+Gates weigh_experts(Tape& tape, Tensor logits, Tensor scores, Tensor ids, Tensor valid,
+                    std::int64_t B, const Weighing& weighing) {
+  const std::int64_t N = logits.shape.rows(), E = logits.shape.cols(), K = ids.shape.cols();
+  CHECK(scores.shape == logits.shape && ids.shape == (Shape{N, K}) && K <= E && B >= 1 &&
+            N % B == 0 && valid.shape.numel() == N,
+        "weigh_experts: logits ", logits.shape, ", scores ", scores.shape, ", ids ", ids.shape,
+        ", valid ", valid.shape, ", B = ", B);
+  Gates out{tape.alloc({N, K}), weighing.balance ? tape.alloc({1}) : Tensor{},
+            tape.alloc({E}, DType::kI64)};
+  const WeighExperts::Saved saved{
+      logits,   scores, ids, valid, out.load, weighing.balance ? tape.alloc({B, E}) : Tensor{},
+      weighing, B};
+  if (weighing.balance) {
+    tape.apply<WeighExperts>(saved, {logits}, {&out.gates, &out.balance});
+  } else {
+    tape.apply<WeighExperts>(saved, {logits}, {&out.gates});
+  }
   return out;
 }
 

@@ -41,7 +41,9 @@ AttentionLayer::AttentionLayer(ParamStore& store, const std::string& prefix,
   if (rate == 0) return;
   const bool sparse = kind == AttentionKind::kCompressedSparse;
   compressor_.emplace(store, prefix + "compressor.", config, config.head_dim, rate, sparse, std);
-  if (sparse) indexer_.emplace(store, prefix + "indexer.", config, std);
+  if (!sparse) return;
+  const ParamStore::InGroup indexers(store, ParamGroup::kIndexer);
+  indexer_.emplace(store, prefix + "indexer.", config, std);
 }
 
 RopeTable AttentionLayer::rope(const RopeTables& ropes) const {
@@ -49,34 +51,34 @@ RopeTable AttentionLayer::rope(const RopeTables& ropes) const {
 }
 
 Tensor AttentionLayer::latent(Tape& tape, Tensor x_NC) const {
-  return rms_norm(tape, linear(tape, x_NC, wq_a_.value), q_norm_.value,
+  return rms_norm(tape, linear(tape, x_NC, wq_a_.weight()), q_norm_.weight(),
                   static_cast<float>(config_.rms_norm_eps));
 }
 
 Tensor AttentionLayer::queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope) const {
-  return head_norm_rope(tape, linear(tape, latent, wq_b_.value), {}, config_.head_dim, rope,
+  return head_norm_rope(tape, linear(tape, latent, wq_b_.weight()), {}, config_.head_dim, rope,
                         position, static_cast<float>(config_.rms_norm_eps));
 }
 
 Tensor AttentionLayer::raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTable rope) const {
-  return head_norm_rope(tape, linear(tape, x_NC, wkv_.value), kv_norm_.value, config_.head_dim,
-                        rope, position, static_cast<float>(config_.rms_norm_eps));
+  return head_norm_rope(tape, linear(tape, x_NC, wkv_.weight()), kv_norm_.weight(),
+                        config_.head_dim, rope, position, static_cast<float>(config_.rms_norm_eps));
 }
 
 Attended AttentionLayer::attend(Tape& tape, Tensor q, Tensor kv, Tensor first, Tensor position,
                                 RopeTable rope, const Entries& entries) const {
   const std::int64_t window =
       kind_ == AttentionKind::kFull ? kv.shape.rows() : config_.sliding_window;
-  return attention(tape, q, kv, sink_.value, first, position, rope, window, entries);
+  return attention(tape, q, kv, sink_.weight(), first, position, rope, window, entries);
 }
 
 Tensor AttentionLayer::output(Tape& tape, Tensor o) const {
-  return linear(tape, grouped_linear(tape, o, wo_a_.value, config_.o_groups), wo_b_.value);
+  return linear(tape, grouped_linear(tape, o, wo_a_.weight(), config_.o_groups), wo_b_.weight());
 }
 
 AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const BatchTensors& batch,
                                                const RopeTables& ropes,
-                                               const IndexerMode& mode) const {
+                                               const IndexerPlan& mode) const {
   const RopeTable rope = this->rope(ropes);
   const Tensor u = latent(tape, x_NC);
   const Tensor q = queries(tape, u, batch.position, rope);
@@ -91,7 +93,7 @@ AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const Ba
                   {}};
   // Where everybody may look at all entries, choosing changes nothing.
   const bool chooses =
-      indexer_ && mode.stage == IndexerStage::kSparse && layout.most_visible > config_.index_topk;
+      indexer_ && mode.mode == IndexerMode::kSparse && layout.most_visible > config_.index_topk;
   IndexScores scores;
   if (chooses || learns(mode)) {
     const Tensor x = detached(x_NC);

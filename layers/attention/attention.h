@@ -12,9 +12,9 @@ struct RopeTables {
 };
 
 // What a step asks of the indexers.
-struct IndexerMode {
-  IndexerStage stage = IndexerStage::kSparse;
-  bool learns = false;  // compute the KL loss, where the stage has one
+struct IndexerPlan {
+  IndexerMode mode = IndexerMode::kSparse;
+  bool learns = false;  // compute the KL loss, where the mode has one
 };
 
 // An attention sublayer of any kind (spec 2): x [N, C] -> [N, C].
@@ -30,7 +30,7 @@ class AttentionLayer {
     IndexLoss index_loss;  // null tensors where there is none
   };
   Result forward(Tape& tape, Tensor x_NC, const BatchTensors& batch, const RopeTables& ropes,
-                 const IndexerMode& mode) const;
+                 const IndexerPlan& mode) const;
 
   // The steps of forward(), for decoding from a cache.
   Tensor latent(Tape& tape, Tensor x_NC) const;  // u of spec 2.1
@@ -41,8 +41,8 @@ class AttentionLayer {
   Tensor output(Tape& tape, Tensor o) const;
   RopeTable rope(const RopeTables& ropes) const;
   // Does forward() compute an index loss?
-  bool learns(const IndexerMode& mode) const {
-    return indexer_ && mode.stage != IndexerStage::kDense && mode.learns;
+  bool learns(const IndexerPlan& mode) const {
+    return indexer_ && mode.mode != IndexerMode::kDense && mode.learns;
   }
   const Compressor* compressor() const { return compressor_ ? &*compressor_ : nullptr; }
   const Indexer* indexer() const { return indexer_ ? &*indexer_ : nullptr; }

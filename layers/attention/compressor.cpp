@@ -34,11 +34,11 @@ Compressor::Compressor(ParamStore& store, const std::string& prefix, const Model
       norm_(add_norm(store, prefix + "norm.weight", width)) {}
 
 Tensor Compressor::project(Tape& tape, Tensor x_NC) const {
-  return linear(tape, x_NC, projection_.value);
+  return linear(tape, x_NC, projection_.weight());
 }
 
 Tensor Compressor::pool(Tape& tape, Tensor projected, const EntryRows& rows, RopeTable rope) const {
-  return compress(tape, projected, ape_.value, norm_.value, rows, overlap_, rope, eps_);
+  return compress(tape, projected, ape_.weight(), norm_.weight(), rows, overlap_, rope, eps_);
 }
 
 }  // namespace shoal

@@ -17,11 +17,11 @@ Indexer::Indexer(ParamStore& store, const std::string& prefix, const ModelConfig
                   config.compress_rate_csa, true, std) {}
 
 Tensor Indexer::queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope) const {
-  return head_rope(tape, linear(tape, latent, wq_b_.value), width_, rope, position);
+  return head_rope(tape, linear(tape, latent, wq_b_.weight()), width_, rope, position);
 }
 
 Tensor Indexer::weights(Tape& tape, Tensor x_NC) const {
-  return linear(tape, x_NC, weights_proj_.value);
+  return linear(tape, x_NC, weights_proj_.weight());
 }
 
 }  // namespace shoal

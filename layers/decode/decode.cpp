@@ -110,7 +110,7 @@ Tensor decode_streams(Model& model, Tape& tape, std::span<const DecodeChunk> chu
     const StreamMix mix = block.attention_mix(tape, X);
     const Tensor attended =
         attend(tape, block.attention(), l++, block.attention_input(tape, mix), rows, ropes, chunks);
-    X = block.after_attention(tape, X, attended, mix, rows.batch.tokens, rows.batch, nullptr).X;
+    X = block.after_attention(tape, X, attended, mix, rows.batch.tokens, rows.batch).X;
   }
   for (const DecodeChunk& chunk : chunks) chunk.cache->advance(count(chunk));
   return X;

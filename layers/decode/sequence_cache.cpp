@@ -2,10 +2,10 @@
 
 namespace shoal {
 
-SequenceCache::SequenceCache(const Model& model, IndexerStage stage, std::int64_t most_tokens) {
+SequenceCache::SequenceCache(const Model& model, IndexerMode mode, std::int64_t most_tokens) {
   layers_.reserve(model.blocks().size());
   for (const Block& block : model.blocks()) {
-    const bool chooses = block.attention().indexer() != nullptr && stage == IndexerStage::kSparse;
+    const bool chooses = block.attention().indexer() != nullptr && mode == IndexerMode::kSparse;
     layers_.emplace_back(block.attention(), model.config(), chooses, most_tokens);
   }
 }

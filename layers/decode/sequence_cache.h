@@ -10,9 +10,9 @@ namespace shoal {
 // (and by full attention's rows) alone; the rest has a fixed size.
 class SequenceCache {
  public:
-  // Memory for `most_tokens` is set aside; more may come, at the price of moving it. `stage` says
+  // Memory for `most_tokens` is set aside; more may come, at the price of moving it. `mode` says
   // how CSA layers attend, and whether the indexers' keys are kept.
-  SequenceCache(const Model& model, IndexerStage stage, std::int64_t most_tokens);
+  SequenceCache(const Model& model, IndexerMode mode, std::int64_t most_tokens);
 
   std::int64_t length() const { return length_; }  // tokens read so far
   std::size_t bytes() const;                       // that it holds for them

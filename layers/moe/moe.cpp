@@ -1,13 +1,15 @@
 #include "layers/moe/moe.h"
 
+#include <utility>
+
+#include "autograd/ops/elementwise.h"
 #include "autograd/ops/linear.h"
-#include "autograd/ops/router.h"
 #include "layers/norm.h"
 
 namespace shoal {
 namespace {
 
-RouterFunction score_of(RouterScore score) {
+RouterFunction function_of(RouterScore score) {
   switch (score) {
     case RouterScore::kSigmoid:
       return RouterFunction::kSigmoid;
@@ -20,67 +22,105 @@ RouterFunction score_of(RouterScore score) {
 
 }  // namespace
 
-MoeLayer::MoeLayer(ParamStore& store, const std::string& prefix, const ModelConfig& config,
-                   FeedForwardKind kind, double std)
-    : config_(config), kind_(kind) {
-  const bool dense = kind == FeedForwardKind::kDense;
-  const std::int64_t C = config.hidden_size, E = dense ? 0 : config.n_routed_experts;
-  const std::int64_t K = config.num_experts_per_tok;
-  F_ = config.expert_width(kind);
-  if (!dense) {
-    gate_ = &add_matrix(store, prefix + "gate.weight", E, C, std);
-    if (kind == FeedForwardKind::kHashMoe) {
-      table_ = &store.add_buffer(prefix + "gate.tid2eid", {config.vocab_size, K}, DType::kI32);
-    } else {
-      bias_ = &store.add_buffer(prefix + "gate.bias", {E}, DType::kF32);
-    }
-  }
-  // All experts of a layer lie together, the shared one last, so that one grouped product serves
-  // them; their published names are kept as pieces.
-  const std::int64_t G = dense ? 1 : E + config.n_shared_experts;
+// Each group of experts lies together, so that one grouped product serves it; the published names
+// are kept as pieces.
+MoeLayer::Expert MoeLayer::add_experts(ParamStore& store, const std::string& name,
+                                       const std::vector<std::string>& each, double std) const {
+  const std::int64_t C = config_.hidden_size;
+  const auto G = static_cast<std::int64_t>(each.size());
   std::vector<ParamPiece> up, down;
   for (std::int64_t e = 0; e < G; ++e) {
-    const std::string name = prefix + (dense    ? ""
-                                       : e == E ? "shared_experts."
-                                                : "experts." + std::to_string(e) + ".");
-    up.push_back({name + "w1.weight", e * 2 * F_ * C, {F_, C}, {}});
-    up.push_back({name + "w3.weight", (e * 2 + 1) * F_ * C, {F_, C}, {}});
-    down.push_back({name + "w2.weight", e * C * F_, {C, F_}, {}});
+    const std::string& own = each[static_cast<std::size_t>(e)];
+    up.push_back({own + "w1.weight", e * 2 * F_ * C, {F_, C}, {}});
+    up.push_back({own + "w3.weight", (e * 2 + 1) * F_ * C, {F_, C}, {}});
+    down.push_back({own + "w2.weight", e * C * F_, {C, F_}, {}});
   }
-  w13_ = &store.add({.name = prefix + "experts.w13",
-                     .shape = {G, 2 * F_, C},
-                     .std = std,
-                     .pieces = std::move(up)});
-  w2_ = &store.add(
-      {.name = prefix + "experts.w2", .shape = {G, C, F_}, .std = std, .pieces = std::move(down)});
+  Expert expert;
+  expert.w13 = &store.add(
+      {.name = name + "w13", .shape = {G, 2 * F_, C}, .std = std, .pieces = std::move(up)});
+  expert.w2 =
+      &store.add({.name = name + "w2", .shape = {G, C, F_}, .std = std, .pieces = std::move(down)});
+  return expert;
+}
+
+MoeLayer::MoeLayer(ParamStore& store, const std::string& prefix, const ModelConfig& config,
+                   FeedForwardKind kind, double std)
+    : config_(config), kind_(kind), F_(config.expert_width(kind)) {
+  if (kind == FeedForwardKind::kDense) {
+    shared_ = add_experts(store, prefix, {prefix}, std);
+    return;
+  }
+  const std::int64_t E = config.n_routed_experts;
+  gate_ = &add_matrix(store, prefix + "gate.weight", E, config.hidden_size, std);
+  if (kind == FeedForwardKind::kHashMoe) {
+    table_ = &store.add_buffer(prefix + "gate.tid2eid",
+                               {config.vocab_size, config.num_experts_per_tok}, DType::kI32);
+  } else {
+    bias_ = &store.add_buffer(prefix + "gate.bias", {E}, DType::kF32);
+  }
+  std::vector<std::string> routed;
+  for (std::int64_t e = 0; e < E; ++e) {
+    routed.push_back(prefix + "experts." + std::to_string(e) + ".");
+  }
+  routed_ = add_experts(store, prefix + "experts.", routed, std);
+  if (config.n_shared_experts > 0) {
+    const std::string shared = prefix + "shared_experts.";
+    shared_ = add_experts(store, shared, {shared}, std);
+  }
+}
+
+Routes MoeLayer::shapes_of_routes(std::int64_t N) const {
+  Routes routes;
+  if (kind_ != FeedForwardKind::kDense) {
+    routes.ids = {nullptr, {N, config_.num_experts_per_tok}, DType::kI32, kConstant};
+    routes.load = {nullptr, {config_.n_routed_experts}, DType::kI64, kConstant};
+  }
+  routes.clamped = {nullptr, {4}, DType::kI64, kConstant};
+  return routes;
+}
+
+// Here, all experts work side by side. Elsewhere, the shared one works here meanwhile; it comes
+// first on the tape, so that sums of gradients have the same order either way.
+Mixture MoeLayer::mix(Tape& tape, const ExpertRows& rows, const Dispatch* dispatch) const {
+  const auto limit = static_cast<float>(config_.swiglu_limit);
+  const ExpertWeights shared = shared_.weights();
+  if (dispatch == nullptr) {
+    return experts(tape, rows.x, rows.gates, rows.ids, routed_.weights(), shared, limit,
+                   rows.valid);
+  }
+  Mixture here;
+  if (shared) here = experts(tape, rows.x, {}, {}, {}, shared, limit, rows.valid);
+  const ExpertRows sent = dispatch->send(tape, rows);
+  Mixture there =
+      experts(tape, sent.x, sent.gates, sent.ids, routed_.weights(), {}, limit, sent.valid);
+  there.y = dispatch->combine(tape, there.y, sent);
+  if (!shared) return there;
+  if (!tape.is_dry()) {
+    for (std::int64_t i = 0; i < 4; ++i) {
+      there.clamped.as<std::int64_t>()[i] += here.clamped.as<std::int64_t>()[i];
+    }
+  }
+  return {add(tape, there.y, here.y), there.clamped};
 }
 
 MoeLayer::Result MoeLayer::forward(Tape& tape, Tensor x_NC, Tensor tokens,
-                                   const BatchTensors& batch, MoeStats* stats) const {
-  const auto limit = static_cast<float>(config_.swiglu_limit);
-  ClampCount* clamped = stats != nullptr ? &stats->clamped : nullptr;
+                                   const BatchTensors& batch, const RoutePlan& plan) const {
   if (kind_ == FeedForwardKind::kDense) {
-    return {experts(tape, x_NC, {}, {}, w13_->value, w2_->value, true, limit, clamped, batch.valid),
-            {}};
+    const Mixture dense = mix(tape, {x_NC, {}, {}, batch.valid, {}}, nullptr);
+    return {dense.y, {}, {{}, {}, dense.clamped}};
   }
-  const Routing routing{score_of(config_.scoring_func), config_.num_experts_per_tok,
-                        static_cast<float>(config_.routed_scaling_factor), config_.norm_topk_prob};
-  const Tensor logits = linear(tape, x_NC, gate_->value);
-  const Routed routed = kind_ == FeedForwardKind::kHashMoe
-                            ? route_by_table(tape, logits, table_->value, tokens, routing)
-                            : route(tape, logits, bias_->value, batch.valid, batch.B, routing);
-  if (stats != nullptr && !tape.is_replaying() && !parallel_is_off()) {
-    const auto* chosen = routed.experts.as<std::int32_t>();
-    const std::int64_t K = routing.experts_per_token;
-    for (std::int64_t i = 0; i < x_NC.shape.rows() * K; ++i) {
-      if (batch.valid.as<std::int32_t>()[i / K] != 0) {
-        ++stats->load[static_cast<std::size_t>(chosen[i])];
-      }
-    }
-  }
-  return {experts(tape, x_NC, routed.gates, routed.experts, w13_->value, w2_->value,
-                  config_.n_shared_experts > 0, limit, clamped, batch.valid),
-          routed.balance};
+  const RouterFunction function = function_of(config_.scoring_func);
+  const Tensor logits_NE = linear(tape, x_NC, gate_->weight());
+  const Tensor scores_NE = router_scores(tape, logits_NE, function);
+  const Tensor ids_NK =
+      plan.ids ? plan.ids
+      : table_ ? look_up_experts(tape, table_->value, tokens)
+               : choose_experts(tape, scores_NE, bias_->value, config_.num_experts_per_tok);
+  const Gates gates = weigh_experts(tape, logits_NE, scores_NE, ids_NK, batch.valid, batch.B,
+                                    {function, static_cast<float>(config_.routed_scaling_factor),
+                                     config_.norm_topk_prob, has_balance()});
+  const Mixture mixed = mix(tape, {x_NC, gates.gates, ids_NK, batch.valid, {}}, plan.dispatch);
+  return {mixed.y, gates.balance, {ids_NK, gates.load, mixed.clamped}};
 }
 
 }  // namespace shoal

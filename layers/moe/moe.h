@@ -2,17 +2,26 @@
 #include <vector>
 
 #include "autograd/ops/experts.h"
+#include "autograd/ops/router.h"
 #include "layers/batch_tensors.h"
 #include "layers/config.h"
+#include "layers/moe/dispatch.h"
 #include "layers/params.h"
 
 namespace shoal {
 
-// What a feed-forward layer did in a step: integers, so that sums over micro-batches and ranks are
-// exact. Padding counts nowhere.
-struct MoeStats {
-  std::vector<std::int64_t> load;  // tokens per routed expert
-  ClampCount clamped;
+// How a layer's tokens find their experts, and what came of it. Integers, so that sums over
+// micro-batches and ranks are exact; padding counts nowhere.
+struct Routes {
+  Tensor ids;      // [N, K] i32; null of a dense layer
+  Tensor load;     // [E] i64: tokens of each routed expert; likewise
+  Tensor clamped;  // [4] i64, see ClampCount
+};
+
+// What a pass decides for the layer; the defaults leave it to itself.
+struct RoutePlan {
+  Tensor ids;                          // [N, K] i32 to use; null: the layer's own choice
+  const Dispatch* dispatch = nullptr;  // null: all experts are here
 };
 
 // The feed-forward sublayer (spec 5): hash- or learned-routed experts plus the shared one, or one
@@ -26,10 +35,13 @@ class MoeLayer {
   struct Result {
     Tensor y;
     Tensor balance;  // [1], summed over sequences; null where there is none
+    Routes routes;
   };
-  // tokens: what a hash layer looks up. stats: null, or added to.
+  // tokens: what a hash layer looks up.
   Result forward(Tape& tape, Tensor x_NC, Tensor tokens, const BatchTensors& batch,
-                 MoeStats* stats) const;
+                 const RoutePlan& plan = {}) const;
+  // Null tensors of the shapes that forward() says of N rows.
+  Routes shapes_of_routes(std::int64_t N) const;
 
   FeedForwardKind kind() const { return kind_; }
   bool has_balance() const { return kind_ == FeedForwardKind::kMoe; }
@@ -37,11 +49,22 @@ class MoeLayer {
   ModelBuffer* table() const { return table_; }  // hash routing
 
  private:
+  struct Expert {  // its parameters, or none
+    ModelParam *w13 = nullptr, *w2 = nullptr;
+    ExpertWeights weights() const {
+      return w2 == nullptr ? ExpertWeights{} : ExpertWeights{w13->weight(), w2->weight()};
+    }
+  };
+  Expert add_experts(ParamStore& store, const std::string& name,
+                     const std::vector<std::string>& each, double std) const;
+  Mixture mix(Tape& tape, const ExpertRows& rows, const Dispatch* dispatch) const;
+
   const ModelConfig& config_;
   FeedForwardKind kind_;
   std::int64_t F_;
-  ModelParam *gate_ = nullptr, *w13_ = nullptr, *w2_ = nullptr;
+  ModelParam* gate_ = nullptr;
   ModelBuffer *bias_ = nullptr, *table_ = nullptr;
+  Expert routed_, shared_;  // a dense layer is a shared expert alone
 };
 
 }  // namespace shoal

@@ -69,7 +69,7 @@ Residual::Residual(ParamStore& store, const std::string& name, const ModelConfig
 
 StreamMix Residual::collapse(Tape& tape, Tensor X) const {
   if (fn_ == nullptr) return {reshape(X, {X.shape[0], X.shape[2]}), {}, {}};
-  return hc_collapse(tape, X, fn_->value, base_->value, scale_->value, shape_, norm_eps_);
+  return hc_collapse(tape, X, fn_->weight(), base_->weight(), scale_->weight(), shape_, norm_eps_);
 }
 
 Tensor Residual::expand(Tape& tape, Tensor X, Tensor out, const StreamMix& mix) const {
@@ -83,8 +83,9 @@ StreamStep Residual::expand_into(Tape& tape, Tensor X, Tensor out, const StreamM
     X = expand(tape, X, out, mix);
     return {X, next.collapse(tape, X)};
   }
-  return hc_expand_collapse(tape, X, out, mix.post, mix.comb, next.fn_->value, next.base_->value,
-                            next.scale_->value, next.shape_, next.norm_eps_);
+  return hc_expand_collapse(tape, X, out, mix.post, mix.comb, next.fn_->weight(),
+                            next.base_->weight(), next.scale_->weight(), next.shape_,
+                            next.norm_eps_);
 }
 
 ResidualHead::ResidualHead(ParamStore& store, const std::string& name, const ModelConfig& config)
@@ -100,7 +101,8 @@ ResidualHead::ResidualHead(ParamStore& store, const std::string& name, const Mod
 
 Tensor ResidualHead::forward(Tape& tape, Tensor X) const {
   if (fn_ == nullptr) return reshape(X, {X.shape[0], X.shape[2]});
-  return hc_collapse(tape, X, fn_->value, base_->value, scale_->value, shape_, norm_eps_).read;
+  return hc_collapse(tape, X, fn_->weight(), base_->weight(), scale_->weight(), shape_, norm_eps_)
+      .read;
 }
 
 }  // namespace shoal

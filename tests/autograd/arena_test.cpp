@@ -106,8 +106,7 @@ TEST(ArenaDeathTest, FreedMemoryIsPoisoned) {
 }
 
 TEST(Arena, OfADryRunIsNotPoisoned) {
-  const ParallelOff off;
-  Arena arena(1 << 20);
+  Arena arena(1 << 20, true);
   const void* low = arena.push(64);
   const void* high = arena.push_high(64);
   arena.pop_high(64);

@@ -225,9 +225,9 @@ TEST(ModelConfig, KindsHaveTheirPublishedNames) {
   EXPECT_STREQ(name_of(AttentionKind::kHeavilyCompressed), "heavily_compressed_attention");
   EXPECT_STREQ(name_of(AttentionKind::kFull), "full_attention");
   EXPECT_STREQ(name_of(FeedForwardKind::kHashMoe), "hash_moe");
-  EXPECT_STREQ(name_of(IndexerStage::kDense), "dense");
-  EXPECT_STREQ(name_of(IndexerStage::kWarmup), "warmup");
-  EXPECT_STREQ(name_of(IndexerStage::kSparse), "sparse");
+  EXPECT_STREQ(name_of(IndexerMode::kDense), "dense");
+  EXPECT_STREQ(name_of(IndexerMode::kWarmup), "warmup");
+  EXPECT_STREQ(name_of(IndexerMode::kSparse), "sparse");
   EXPECT_STREQ(name_of(ResidualKind::kManifold), "mhc");
   EXPECT_STREQ(name_of(RouterScore::kSqrtSoftplus), "sqrtsoftplus");
 }

@@ -5,6 +5,8 @@
 #include <span>
 
 #include "autograd/kernels/gemm.h"
+#include "layers/objective/next_token.h"
+#include "layers/statistics.h"
 #include "tests/optim/testing.h"
 #include "tests/support/tiny_model.h"
 
@@ -148,7 +150,8 @@ TEST_P(Invariance, ChosenRowsEqualTheWholeForward) {
   const Batch batch = pack(kT, {{document(kT, 3)}, {document(20, 4)}});
   const Logits all = run(batch);
   const std::vector<std::int64_t> rows{kT + 19, 0, 42, 17};
-  const Tensor some = model_->logits_of_rows(tape_, batch, rows);
+  const Hidden hidden = model_->forward(tape_, batch, {});
+  const Tensor some = model_->logits_of_rows(tape_, hidden.X, rows);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const float* row = some.row(static_cast<std::int64_t>(i));
     EXPECT_TRUE(equal({row, static_cast<std::size_t>(all.V)}, all.row(rows[i])));
@@ -187,15 +190,23 @@ class HybridInvariance : public InvarianceBase, public ::testing::Test {
     float total = 0, ce = 0, index_kl = 0;
     std::vector<IndexSums> index;
   };
-  Step step(Model& model, const Batch& batch, double index_kl, const RunMode& mode) {
+  struct Mode {
+    bool recompute;
+    IndexerMode indexer;
+  };
+  Step step(Model& model, const Batch& batch, double index_kl, const Mode& mode) {
     Step out;
     out.gradients.resize(static_cast<std::size_t>(model.store().flat_size()));
     model.store().bind_grads(out.gradients.data());
-    ModelStats stats = model.make_stats();
-    const Loss loss = model.loss(tape_, batch, {0.05, 0.02, 0.01, index_kl}, mode, &stats);
+    ModelStats stats = make_stats(model);
+    Hidden hidden = model.forward(tape_, batch, {mode.recompute, {mode.indexer, index_kl != 0.0}});
+    const Loss loss =
+        NextToken().loss(tape_, model, hidden, {0.02, 0.01, index_kl},
+                         {.rows = 1, .targets = 20, .mtp_targets = 1, .sequences = 1});
+    add(stats, hidden);
     out.total = *loss.total.as<float>();
-    out.ce = *loss.ce.as<float>();
-    out.index_kl = loss.index_kl ? *loss.index_kl.as<float>() : 0.0F;
+    out.ce = *loss.sums.ce.as<float>();
+    out.index_kl = loss.sums.index_kl ? *loss.sums.index_kl.as<float>() : 0.0F;
     for (const BlockStats& s : stats) out.index.push_back(s.index);
     tape_.backward(loss.total);
     tape_.end_microbatch();
@@ -262,7 +273,7 @@ TEST_F(HybridInvariance, ATokenChangesNothingBeforeItAtThePublishedRates) {
 TEST_F(HybridInvariance, TheIndexLossMovesTheIndexersAlone) {
   model_ = random_model(config_);
   for (const bool recompute : {false, true}) {
-    const RunMode mode{recompute, IndexerStage::kSparse};
+    const Mode mode{recompute, IndexerMode::kSparse};
     const Step without = step(*model_, batch(), 0.0, mode),
                with = step(*model_, batch(), 1.0, mode);
     const Step twice = step(*model_, batch(), 2.0, mode);
@@ -271,7 +282,7 @@ TEST_F(HybridInvariance, TheIndexLossMovesTheIndexersAlone) {
     EXPECT_GT(with.index_kl, 0.0F);
     int indexers = 0;
     for (const ModelParam& p : model_->store().params()) {
-      if (is_indexer(p)) {
+      if (p.group == ParamGroup::kIndexer) {
         ++indexers;
         EXPECT_TRUE(all_zero(of(without, p))) << p.name;
         EXPECT_FALSE(all_zero(of(with, p))) << p.name;
@@ -292,15 +303,15 @@ TEST_F(HybridInvariance, SparseEqualsDenseWhereAllEntriesAreChosen) {
   config_.index_topk = kT / config_.compress_rate_csa;
   model_ = random_model(config_);
   const Batch b = batch();
-  const Step sparse = step(*model_, b, 1.0, {false, IndexerStage::kSparse});
-  const Step dense = step(*model_, b, 1.0, {false, IndexerStage::kDense});
-  const Step warmup = step(*model_, b, 1.0, {false, IndexerStage::kWarmup});
+  const Step sparse = step(*model_, b, 1.0, {false, IndexerMode::kSparse});
+  const Step dense = step(*model_, b, 1.0, {false, IndexerMode::kDense});
+  const Step warmup = step(*model_, b, 1.0, {false, IndexerMode::kWarmup});
   EXPECT_EQ(sparse.ce, dense.ce);
   EXPECT_EQ(sparse.ce, warmup.ce);
   EXPECT_EQ(dense.index_kl, 0.0F);
   EXPECT_EQ(sparse.index_kl, warmup.index_kl);
   for (const ModelParam& p : model_->store().params()) {
-    if (is_indexer(p)) {
+    if (p.group == ParamGroup::kIndexer) {
       EXPECT_TRUE(equal(of(sparse, p), of(warmup, p))) << p.name;
       EXPECT_TRUE(all_zero(of(dense, p))) << p.name;
     } else {
@@ -316,16 +327,16 @@ TEST_F(HybridInvariance, AListOfAllEqualsLookingAtAll) {
   config_.index_topk = kT / config_.compress_rate_csa - 1;
   model_ = random_model(config_);
   const Batch b = pack(kT, {{document(kT, 1)}});
-  const auto logits = [&](IndexerStage stage) {
-    const Model::Activations a = model_->activations(tape_, b, false, stage);
-    EXPECT_EQ(static_cast<bool>(a.chosen[1]), stage == IndexerStage::kSparse);
+  const auto logits = [&](IndexerMode mode) {
+    const Model::Activations a = model_->activations(tape_, b, false, mode);
+    EXPECT_EQ(static_cast<bool>(a.chosen[1]), mode == IndexerMode::kSparse);
     EXPECT_FALSE(static_cast<bool>(a.chosen[2]));
     std::vector<float> copy = copy_of(a.logits);
     tape_.end_microbatch();
     return copy;
   };
-  const std::vector<float> sparse = logits(IndexerStage::kSparse);
-  const std::vector<float> dense = logits(IndexerStage::kDense);
+  const std::vector<float> sparse = logits(IndexerMode::kSparse);
+  const std::vector<float> dense = logits(IndexerMode::kDense);
   const std::int64_t same = kT / config_.compress_rate_csa * config_.compress_rate_csa - 1;
   const auto size = static_cast<std::size_t>(same * config_.vocab_size);
   EXPECT_TRUE(equal(std::span(sparse).first(size), std::span(dense).first(size)));
@@ -334,10 +345,9 @@ TEST_F(HybridInvariance, AListOfAllEqualsLookingAtAll) {
 
 TEST_F(HybridInvariance, RecomputeAndThreadsAndKernelsChangeNoBit) {
   model_ = random_model(config_);
-  for (const IndexerStage stage :
-       {IndexerStage::kSparse, IndexerStage::kWarmup, IndexerStage::kDense}) {
-    SCOPED_TRACE(name_of(stage));
-    const Step want = step(*model_, batch(), 0.3, {false, stage});
+  for (const IndexerMode mode : {IndexerMode::kSparse, IndexerMode::kWarmup, IndexerMode::kDense}) {
+    SCOPED_TRACE(name_of(mode));
+    const Step want = step(*model_, batch(), 0.3, {false, mode});
     const auto same = [&](const Step& got) {
       EXPECT_EQ(got.total, want.total);
       EXPECT_EQ(got.index_kl, want.index_kl);
@@ -347,16 +357,16 @@ TEST_F(HybridInvariance, RecomputeAndThreadsAndKernelsChangeNoBit) {
         EXPECT_EQ(got.index[l].uniform, want.index[l].uniform);
       }
     };
-    EXPECT_EQ(want.index[1].kl > 0.0, stage != IndexerStage::kDense);
+    EXPECT_EQ(want.index[1].kl > 0.0, mode != IndexerMode::kDense);
     EXPECT_GE(want.index[1].uniform, 0.0);
     EXPECT_EQ(want.index[2].kl, 0.0);  // HCA has no indexer
-    same(step(*model_, batch(), 0.3, {true, stage}));
+    same(step(*model_, batch(), 0.3, {true, mode}));
     for_thread_counts([&](int) {
-      same(step(*model_, batch(), 0.3, {false, stage}));
-      same(step(*model_, batch(), 0.3, {true, stage}));
+      same(step(*model_, batch(), 0.3, {false, mode}));
+      same(step(*model_, batch(), 0.3, {true, mode}));
     });
     use_wide_gemm(false);
-    same(step(*model_, batch(), 0.3, {false, stage}));
+    same(step(*model_, batch(), 0.3, {false, mode}));
     use_wide_gemm(true);
   }
 }

@@ -18,8 +18,8 @@ std::vector<double> unit_rms(std::vector<double> x, double eps) {
 
 }  // namespace
 
-ModelReference::ModelReference(Model& model, IndexerStage stage)
-    : config_(model.config()), stage_(stage) {
+ModelReference::ModelReference(Model& model, IndexerMode mode)
+    : config_(model.config()), mode_(mode) {
   model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
     const float* from = p.value.as<float>() + piece.offset;
     tensors_[piece.name].assign(from, from + piece.shape.numel());
@@ -208,13 +208,13 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
     turn(kv[t], static_cast<double>(t), rope);
   }
   if (rate > 0) compressed = entries(prefix + "compressor.", x, D, rate, sparse);
-  if (sparse && stage_ != IndexerStage::kDense) scores = index_scores(prefix + "indexer.", x, u);
+  if (sparse && mode_ != IndexerMode::kDense) scores = index_scores(prefix + "indexer.", x, u);
   const Vector &wo_a = at(prefix + "wo_a.weight"), &sink = at(prefix + "attn_sink");
   const auto rank = static_cast<std::size_t>(config_.o_lora_rank);
   for (std::size_t t = 0; t < T; ++t) {
     std::vector<std::size_t> seen(rate > 0 ? (t + 1) / rate : 0);
     std::iota(seen.begin(), seen.end(), std::size_t{0});
-    if (sparse && stage_ == IndexerStage::kSparse) {
+    if (sparse && mode_ == IndexerMode::kSparse) {
       std::stable_sort(seen.begin(), seen.end(),
                        [&](std::size_t a, std::size_t b) { return scores[t][a] > scores[t][b]; });
       seen.resize(std::min(seen.size(), static_cast<std::size_t>(config_.index_topk)));

@@ -13,7 +13,7 @@ namespace shoal::testing {
 // at a time. Its only input from the program is the tensors' published names.
 class ModelReference {
  public:
-  explicit ModelReference(Model& model, IndexerStage stage = IndexerStage::kSparse);
+  explicit ModelReference(Model& model, IndexerMode mode = IndexerMode::kSparse);
 
   struct Sums {  // over all positions, without weights
     double ce = 0, mtp = 0, balance = 0, index_kl = 0;
@@ -71,7 +71,7 @@ class ModelReference {
   Sums losses_from(std::size_t first, const Sequences& sequences, bool keep);
 
   ModelConfig config_;
-  IndexerStage stage_;
+  IndexerMode mode_;
   std::map<std::string, Vector> tensors_;
   std::vector<std::vector<Passed>> passed_;  // [document][block], of the last losses()
 };

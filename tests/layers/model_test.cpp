@@ -4,20 +4,29 @@
 
 #include <gtest/gtest.h>
 
+#include "layers/objective/next_token.h"
 #include "tests/layers/model_reference.h"
 #include "tests/support/tiny_model.h"
 
 namespace shoal::testing {
 namespace {
 
-constexpr LossWeights kWeights{0.05, 0.02, 0.4, 0.07};
+// What multiplies each sum: weights over the counts of a step.
+constexpr LossParts kFactors{0.05, 0.02, 0.4, 0.07};
+const LossWeights kWeights{kFactors.mtp, kFactors.balance, kFactors.index_kl};
+const StepCounts kCounts{.rows = 1, .targets = 20, .mtp_targets = 1, .sequences = 1};
+
+Loss loss_of(Tape& tape, Model& model, const Batch& batch, IndexerMode mode) {
+  Hidden hidden = model.forward(tape, batch, {.indexer = {mode, true}});
+  return NextToken().loss(tape, model, hidden, kWeights, kCounts);
+}
 
 struct Case {
   const char* name;
   ModelConfig config;
   std::int64_t T;
   std::vector<std::vector<std::int64_t>> lengths;  // of the documents of each sequence
-  IndexerStage stage = IndexerStage::kSparse;
+  IndexerMode mode = IndexerMode::kSparse;
 };
 
 std::vector<Case> cases() {
@@ -75,7 +84,7 @@ std::vector<Case> cases() {
   all.push_back({"hybrid", hybrid(), 20, {{20}}});
   all.push_back({"hybrid, documents and padding", hybrid(), 19, {{3, 1, 13}, {2}, {8, 11}}});
   all.push_back({"hybrid, no entry anywhere", hybrid(), 2, {{2}, {1}}});
-  all.push_back({"hybrid, dense stage", hybrid(), 17, {{17}}, IndexerStage::kDense});
+  all.push_back({"hybrid, dense mode", hybrid(), 17, {{17}}, IndexerMode::kDense});
   for (const std::int64_t rate : {4, 2}) {
     Case c{rate == 2 ? "hybrid, other rates" : "hybrid, top 1", hybrid(), 16, {{16}}};
     c.config.compress_rate_csa = rate;
@@ -124,15 +133,15 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
     std::vector<float> grads(static_cast<std::size_t>(model->store().flat_size()));
     model->store().bind_grads(grads.data());
 
-    ModelReference reference(*model, c.stage);
+    ModelReference reference(*model, c.mode);
     const auto want = reference.losses(sequences);
-    const Loss got = model->loss(tape, batch, kWeights, {false, c.stage}, nullptr);
-    EXPECT_NEAR(*got.ce.as<float>(), want.ce, 2e-6 * want.ce);
+    const Loss got = loss_of(tape, *model, batch, c.mode);
+    EXPECT_NEAR(*got.sums.ce.as<float>(), want.ce, 2e-6 * want.ce);
     if (model->has_mtp()) {
-      EXPECT_NEAR(*got.mtp.as<float>(), want.mtp, 2e-6 * want.mtp);
+      EXPECT_NEAR(*got.sums.mtp.as<float>(), want.mtp, 2e-6 * want.mtp);
     }
-    EXPECT_NEAR(*got.balance.as<float>(), want.balance, 2e-6 * want.balance);
-    EXPECT_NEAR(got.index_kl ? *got.index_kl.as<float>() : 0.0, want.index_kl,
+    EXPECT_NEAR(*got.sums.balance.as<float>(), want.balance, 2e-6 * want.balance);
+    EXPECT_NEAR(got.sums.index_kl ? *got.sums.index_kl.as<float>() : 0.0, want.index_kl,
                 5e-6 * want.index_kl + 1e-6);
     tape.backward(got.total);
     tape.end_microbatch();
@@ -141,14 +150,14 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
     bool of_indexer = false;
     const auto total = [&](const std::string& changed) {
       const auto s = reference.losses_after_change(changed, sequences);
-      return of_indexer ? kWeights.index_kl * s.index_kl
-                        : kWeights.ce * s.ce + *kWeights.mtp * s.mtp + kWeights.balance * s.balance;
+      return of_indexer ? kFactors.index_kl * s.index_kl
+                        : kFactors.ce * s.ce + kFactors.mtp * s.mtp + kFactors.balance * s.balance;
     };
     double rms = 0.0;
     for (const float g : grads) rms += static_cast<double>(g) * g;
     rms = std::sqrt(rms / static_cast<double>(grads.size()));
     model->store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
-      of_indexer = is_indexer_name(piece.name);
+      of_indexer = p.group == ParamGroup::kIndexer;
       std::vector<double>& w = reference.tensors().at(piece.name);
       const Rng rng(seed, Purpose::kTest, hash_bytes(piece.name.data(), piece.name.size(), 9));
       std::vector<double> direction, before = w;
@@ -177,8 +186,8 @@ TEST(Model, MtpReadsTokensThatTheLossDoesNotCount) {
   model->store().bind_grads(grads.data());
   const Batch all = pack(12, {{random_document(5, 23, 1), random_document(7, 23, 2)}});
   const auto mtp_of = [&](const Batch& batch) {
-    const Loss loss = model->loss(tape, batch, kWeights, {false, IndexerStage::kSparse}, nullptr);
-    const float value = *loss.mtp.as<float>();
+    const Loss loss = loss_of(tape, *model, batch, IndexerMode::kSparse);
+    const float value = *loss.sums.mtp.as<float>();
     tape.end_microbatch();
     return value;
   };

@@ -31,20 +31,18 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int bench_step_command(const BenchArguments& args) {
-  RunConfig config = load_config(args.config, args.overrides, {.needs_data = false});
-  const std::vector<Stage> stages = stages_of(config);
-  if (stages.size() > 1 || config.indexer.stages.size() > 1) {
+  const RunConfig config = load_config(args.config, args.overrides, {.needs_data = false});
+  const RunPlan plan(config);
+  if (plan.sizes().size() > 1 || plan.indexer_modes().size() > 1) {
     spdlog::warn("of stages by step (train.stages, indexer.stage) the first is timed");
   }
-  config = config_at(config, stages.front());
-  const LossConfig loss = loss_config(config, 0, false);
+  const BatchSizes& sizes = plan.sizes().front();
   require_openmp_blas();
-  const std::int64_t T = config.data.sequence_length, B = config.train.micro_batch;
-  const std::int64_t micro_batches = config.train.batch_tokens / T / B;
+  const std::int64_t micro_batches = sizes.micro_batches();
   Model model(require_weights(config));
   model.allocate();
-  const MemoryEstimate memory = estimate_memory(model, config, micro_batches);
-  require_memory(memory, config);
+  const MemoryEstimate memory = estimate_memory(model, config, sizes);
+  require_memory(memory, config, sizes);
   const double peak_before = measure_matmul_peak_gflops();
 
   Tape tape;
@@ -56,34 +54,38 @@ int bench_step_command(const BenchArguments& args) {
   double step_work = 0.0;
   for (std::int64_t step = 1; step <= args.warmup + args.steps; ++step) {
     for (std::size_t i = 0; i < batches.size(); ++i) {
-      batches[i] =
-          shape_batch(B, T, config.model.vocab_size, static_cast<std::uint64_t>(step) * 4096 + i);
+      batches[i] = shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size,
+                               static_cast<std::uint64_t>(step) * 4096 + i);
     }
+    StepPlan of_step = plan.at(0);
+    of_step.number = step;
+    of_step.lr = config.optim.lr * 1e-3;
     const long faults_before = page_faults();
     const auto begin = std::chrono::steady_clock::now();
-    const StepOutcome out = runner.step(batches, loss, step, config.optim.lr * 1e-3);
+    const StepOutcome out = runner.step(batches, of_step);
     const double time =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!out.updated) reject(Failure::kNumbers, "bench: step ", step, " is not finite");
     if (step <= args.warmup) continue;
     seconds.push_back(time);
     faults.push_back(static_cast<double>(page_faults() - faults_before));
-    losses.push_back(out.loss);
+    losses.push_back(out.loss());
     norms.push_back(out.grads.norm);
-    ce.push_back(out.ce);
-    mtp.push_back(out.mtp);
-    balance.push_back(out.balance);
-    index_kl.push_back(out.index_kl);
+    ce.push_back(out.parts.ce);
+    mtp.push_back(out.parts.mtp);
+    balance.push_back(out.parts.balance);
+    index_kl.push_back(out.parts.index_kl);
     step_work = 0.0;
-    const IndexerMode indexer{loss.indexer, config.loss.index_kl != 0.0};
-    for (const Batch& batch : batches) step_work += step_flops(config.model, indexer, batch);
+    for (const Batch& batch : batches) {
+      step_work += step_flops(config.model, of_step.indexer_plan(), batch);
+    }
   }
   const double peak = std::max(peak_before, measure_matmul_peak_gflops());
   const double time = median(seconds);
-  const auto tokens = static_cast<double>(config.train.batch_tokens);
+  const auto tokens = static_cast<double>(sizes.batch_tokens);
   Json json;
   json["step"] = args.warmup + args.steps;
-  json["tokens"] = config.train.batch_tokens;
+  json["tokens"] = sizes.batch_tokens;
   json["loss"] = median(losses);
   json["ce"] = median(ce);
   json["mtp"] = median(mtp);

@@ -26,7 +26,7 @@ constexpr std::int64_t kRounds = 4, kWarmup = 3;
 class Subject {
  public:
   Subject(const ModelConfig& config, std::int64_t context, std::int64_t most_tokens)
-      : model_(config), cache_(allocated(), IndexerStage::kSparse, most_tokens) {
+      : model_(config), cache_(allocated(), IndexerMode::kSparse, most_tokens) {
     model_.initialise(1, {});
     model_.ropes(most_tokens);
     cache_.pretend(tape_, context, 1);

@@ -41,11 +41,11 @@ RunConfig read(const CostArguments& args) {
 // published model, and no mere number in a file takes more than 2 GiB.
 constexpr double kMostWalked = 0x1.0p21;
 
-// Of a step of the configuration, its longest stage; nothing where this machine could not even walk
+// Of a step of the configuration, its largest sizes; nothing where this machine could not even walk
 // through it.
 std::optional<MemoryEstimate> step_memory(Model& model, const RunConfig& config) {
-  const std::vector<Stage> stages = stages_of(config);
-  const Stage& most = longest(stages);
+  const std::vector<BatchSizes> sizes = sizes_of(config);
+  const BatchSizes& most = largest(sizes);
   const double walked = static_cast<double>(config.model.num_hidden_layers) *
                         static_cast<double>(most.micro_batch) *
                         static_cast<double>(most.sequence_length);
@@ -53,7 +53,7 @@ std::optional<MemoryEstimate> step_memory(Model& model, const RunConfig& config)
   if (static_cast<double>(model.store().flat_size()) * sizeof(float) > 0x1.0p45) return {};
   try {
     model.allocate();
-    return estimate_memory(model, config, stages);
+    return estimate_memory(model, config, sizes);
   } catch (const Error& error) {
     spdlog::info("no memory of a step: {}", printable(error.what()));
     return std::nullopt;

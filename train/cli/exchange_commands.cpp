@@ -8,8 +8,9 @@
 #include "train/cli/commands.h"
 #include "train/cli/loaded_model.h"
 #include "train/interop/export_model.h"
-#include "train/interop/import_model.h"
 #include "train/interop/new_folder.h"
+#include "train/plan/run_plan.h"
+#include "train/run/import_run.h"
 
 namespace shoal {
 
@@ -22,11 +23,11 @@ int export_command(const ExportArguments& args) {
   const std::vector<AttentionKind>& layers = loaded.config.model.layer_types;
   const bool sparse =
       std::find(layers.begin(), layers.end(), AttentionKind::kCompressedSparse) != layers.end();
-  const IndexerStage stage = loaded.config.indexer.at(loaded.step);
-  if (sparse && stage != IndexerStage::kSparse) {
+  const IndexerMode mode = RunPlan(loaded.config).at(loaded.step).indexer;
+  if (sparse && mode != IndexerMode::kSparse) {
     spdlog::warn(
         "the indexers are in stage {} at step {}; others always look at index_topk entries",
-        name_of(stage), loaded.step);
+        name_of(mode), loaded.step);
   }
   std::cout << printable(done.folder) << ": step " << loaded.step << ", " << done.tensors
             << " tensors, " << done.bytes << " bytes in " << done.weight_files.size()

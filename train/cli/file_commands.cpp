@@ -17,8 +17,8 @@
 #include "train/cli/commands.h"
 #include "train/config/document/document.h"
 #include "train/config/published/model_json.h"
-#include "train/interop/import_model.h"
 #include "train/interop/json_file.h"
+#include "train/interop/model_folder.h"
 #include "train/interop/model_weights.h"
 #include "train/metrics/records.h"
 

@@ -13,6 +13,7 @@
 #include "train/generate/generator.h"
 #include "train/generate/text_stream.h"
 #include "train/metrics/records.h"
+#include "train/plan/run_plan.h"
 
 namespace shoal {
 namespace {
@@ -128,17 +129,17 @@ int generate_command(const GenerateArguments& args) {
   const std::vector<std::string> prompts = read_prompts(args.prompts);
   const GenerateConfig config{
       args.tokens, {args.temperature, args.top_k, args.top_p}, args.seed, args.stops};
-  const IndexerStage stage = loaded.config.indexer.at(loaded.step);
+  const IndexerMode mode = RunPlan(loaded.config).at(loaded.step).indexer;
   Tape tape;
   if (args.json) {
-    const Generation g = generate(*loaded.model, tape, *tokenizer, prompts, config, stage);
+    const Generation g = generate(*loaded.model, tape, *tokenizer, prompts, config, mode);
     std::cout << line_of(json_of(g, prompts, loaded.step)) << '\n';
     return 0;
   }
   check_prompts(*loaded.model, *tokenizer, prompts);  // before the first is printed
   TextPrinter printer(prompts);
   const Generation g =
-      generate(*loaded.model, tape, *tokenizer, prompts, config, stage,
+      generate(*loaded.model, tape, *tokenizer, prompts, config, mode,
                [&](std::size_t i, const std::string& piece) { printer(i, piece); });
   say_costs(g, loaded.config.model);
   return 0;

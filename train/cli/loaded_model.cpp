@@ -12,7 +12,7 @@
 #include "train/checkpoint/store.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
-#include "train/run/run_state.h"
+#include "train/run/training_state.h"
 
 namespace shoal {
 

@@ -10,8 +10,9 @@
 #include "train/cli/loaded_model.h"
 #include "train/generate/evaluator.h"
 #include "train/parity/parity.h"
+#include "train/plan/batch_source.h"
 #include "train/report/report.h"
-#include "train/trainer.h"
+#include "train/run/run_folder.h"
 
 namespace shoal {
 namespace {
@@ -40,9 +41,9 @@ void require_of_evaluation(const std::string& key) {
 int eval_command(const EvalArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
   for (const std::string& key : loaded.changed) require_of_evaluation(key);
-  const std::vector<Stage> stages = stages_of(loaded.config);
-  const RunConfig config = config_at(loaded.config, stages[stage_at(stages, loaded.step)]);
-  DataConfig corpora = data_config(config);
+  const RunConfig& config = loaded.config;
+  const StepPlan plan = RunPlan(config).at(loaded.step);
+  DataConfig corpora = data_config(config, plan.sizes.sequence_length);
   // An imported model has no training data, and an evaluation needs none.
   if (corpora.train.empty()) corpora.train = corpora.validation_files;
   if (corpora.train.empty()) {
@@ -57,8 +58,8 @@ int eval_command(const EvalArguments& args) {
            "data.validation=[FILE] or data.validation=0.05");
   }
   Tape tape;
-  EvalRecord e = evaluate(*loaded.model, tape, data.validation, config.train.micro_batch,
-                          config.train.eval_sequences, config.indexer.at(loaded.step));
+  EvalRecord e = evaluate(*loaded.model, tape, data.validation, plan.sizes.micro_batch,
+                          config.train.eval_sequences, plan.indexer);
   e.step = loaded.step;
   if (args.json) {
     Json json = json_of(e);

@@ -8,6 +8,7 @@
 #include "autograd/base/printable.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/gemm.h"
+#include "layers/flops.h"
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
@@ -65,13 +66,13 @@ int finish(const RunConfig& config, Trainer& trainer) {
 }
 
 int dry_run(const RunConfig& config, Trainer& trainer) {
-  const std::vector<Stage> stages = stages_of(config);
-  const Stage& stage = longest(stages);
+  const RunPlan plan(config);
+  const BatchSizes& most = largest(plan.sizes());
   std::string dump;
-  estimate_memory(trainer.model(), config_at(config, stage), stage.micro_batches(), &dump);
+  estimate_memory(trainer.model(), config, most, &dump);
   const MemoryEstimate& m = trainer.memory();
-  const std::int64_t T = stage.sequence_length;
-  const double flops = step_flops(config.model, {config.indexer.at(0), config.loss.index_kl != 0.0},
+  const std::int64_t T = most.sequence_length;
+  const double flops = step_flops(config.model, plan.at(0).indexer_plan(),
                                   shape_batch(1, T, config.model.vocab_size, 0));
   std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
   const auto line = [](const char* what, const std::string& value) {
@@ -79,10 +80,10 @@ int dry_run(const RunConfig& config, Trainer& trainer) {
   };
   line("parameters", std::to_string(trainer.model().store().count()));
   line("GFLOP per token", concat(flops / static_cast<double>(T) / 1e9));
-  line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
-                                            : concat(config.train.minutes, " minutes"));
-  for (const Stage& s : stages) {
-    if (stages.size() == 1) break;
+  line("steps",
+       plan.steps() > 0 ? std::to_string(plan.steps()) : concat(config.train.minutes, " minutes"));
+  for (const BatchSizes& s : plan.sizes()) {
+    if (plan.sizes().size() == 1) break;
     line("  from step", concat(s.from_step, ": ", s.micro_batches(), " micro-batches of ",
                                s.micro_batch, " sequences of ", s.sequence_length));
   }

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "train/config/batch_sizes.h"
 #include "train/config/schema/values.h"
-#include "train/config/stages.h"
 
 namespace shoal {
 namespace {
@@ -53,13 +53,13 @@ bool is_plain_name(const std::string& name) {
          });
 }
 
-// Of one stage; `first` is what the keys outside of train.stages say.
-void check_sizes(const RunConfig& c, const Stage& stage, bool first, CrossChecker& check) {
-  const std::int64_t T = stage.sequence_length, tokens = stage.batch_tokens;
+// Of one entry of sizes_of(); `first` is what the keys outside of train.stages say.
+void check_sizes(const RunConfig& c, const BatchSizes& sizes, bool first, CrossChecker& check) {
+  const std::int64_t T = sizes.sequence_length, tokens = sizes.batch_tokens;
   using Keys = std::initializer_list<const char*>;
   const auto require = [&](bool holds, Keys keys, const auto&... what) {
     if (first) return check.require(holds, keys, what...);
-    check.require(holds, {"train.stages"}, "from step ", stage.from_step, ": ",
+    check.require(holds, {"train.stages"}, "from step ", sizes.from_step, ": ",
                   *keys.begin() + std::string_view(*keys.begin()).find('.') + 1, " ", what...);
   };
   require(T >= 2, {"data.sequence_length"}, T, " is too short to learn from; use 2 or more");
@@ -71,11 +71,11 @@ void check_sizes(const RunConfig& c, const Stage& stage, bool first, CrossChecke
           " is not a multiple of data.sequence_length ", T, "; use ",
           std::max<std::int64_t>(1, tokens / T) * T);
   if (tokens % T != 0) return;
-  const std::int64_t sequences = stage.sequences();
-  std::int64_t fitting = std::min(stage.micro_batch, sequences);
+  const std::int64_t sequences = sizes.sequences();
+  std::int64_t fitting = std::min(sizes.micro_batch, sequences);
   while (sequences % fitting != 0) --fitting;
-  require(sequences % stage.micro_batch == 0,
-          {"train.micro_batch", "train.batch_tokens", "data.sequence_length"}, stage.micro_batch,
+  require(sequences % sizes.micro_batch == 0,
+          {"train.micro_batch", "train.batch_tokens", "data.sequence_length"}, sizes.micro_batch,
           " does not divide the ", sequences, " sequences of a step (", tokens, " tokens of ", T,
           "); use ", fitting);
 }
@@ -95,8 +95,8 @@ void check_task(const RunConfig& c, const char* key, const TaskConfig& task, std
                 " is made of bytes; use bytes");
 }
 
-void check_tasks(const RunConfig& c, const Stage& stage, CrossChecker& check) {
-  const std::int64_t T = stage.sequence_length;
+void check_tasks(const RunConfig& c, const BatchSizes& sizes, CrossChecker& check) {
+  const std::int64_t T = sizes.sequence_length;
   const TaskConfig* train = task_of(c.data.train);
   const TaskConfig* validation = task_of(c.data.validation_files);
   if (train != nullptr) check_task(c, "data.train", *train, T, check);
@@ -147,14 +147,14 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
                 "' is no plain name; use up to ", kMaxName,
                 " letters, digits, '.', '_' and '-', a letter or digit first");
   if (config.run.dir.empty()) config.run.dir = absolute_path("runs/" + config.run.name);
-  const std::vector<Stage> stages = stages_of(config);
-  const std::vector<StageSpec>& given = config.train.stages;
-  for (const Stage& stage : stages) {
-    const bool first = stage.from_step == 0 && (given.empty() || given.front().from_step > 0);
-    check_sizes(config, stage, first, check);
+  const std::vector<BatchSizes> all = sizes_of(config);
+  const std::vector<SizesSpec>& given = config.train.stages;
+  for (const BatchSizes& sizes : all) {
+    const bool first = sizes.from_step == 0 && (given.empty() || given.front().from_step > 0);
+    check_sizes(config, sizes, first, check);
   }
   check_tokenizer(config, check);
-  for (const Stage& stage : stages) check_tasks(config, stage, check);
+  for (const BatchSizes& sizes : all) check_tasks(config, sizes, check);
   check.require(config.optim.end_lr <= config.optim.lr, {"optim.end_lr", "optim.lr"},
                 number_text(config.optim.end_lr), " is above optim.lr ",
                 number_text(config.optim.lr), "; use at most that");
@@ -165,8 +165,8 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
                 {"train.steps", "train.tokens", "train.minutes"},
                 "the run has no end; set train.steps, train.tokens or train.minutes");
   const std::int64_t steps = planned_steps(config);
-  check.require(steps == 0 || stages.back().from_step < steps, {"train.stages"}, "from_step ",
-                stages.back().from_step, " is never reached: the run ends after ", steps,
+  check.require(steps == 0 || all.back().from_step < steps, {"train.stages"}, "from_step ",
+                all.back().from_step, " is never reached: the run ends after ", steps,
                 " steps; use at most ", steps - 1);
 }
 

@@ -9,6 +9,7 @@
 #include "autograd/base/read_file.h"
 #include "train/config/cross_checks.h"
 #include "train/config/document/yaml_reader.h"
+#include "train/config/published/published_keys.h"
 #include "train/config/schema/schema.h"
 #include "train/config/wrong_file.h"
 
@@ -75,7 +76,7 @@ class Loader {
       problems_.add(base->place, "extends", "a stored configuration stands alone; remove it");
       root->erase("extends");
     }
-    resolve_aliases(*root, problems_);
+    rename_keys(*root);
     return std::move(*root);
   }
 
@@ -111,7 +112,7 @@ class Loader {
       tree = std::move(around);
       rest = dot == std::string::npos ? "" : rest.substr(0, dot);
     }
-    resolve_aliases(tree, problems_);
+    rename_keys(tree);
     merge(root, std::move(tree));
   }
 
@@ -136,6 +137,12 @@ class Loader {
   }
 
  private:
+  // Other words for a key become the schema's, document by document.
+  void rename_keys(Node& root) {
+    modernise_yaml_model(root, problems_);
+    resolve_aliases(root, problems_);
+  }
+
   static bool is_dotted_path(const std::string& path) {
     bool part_is_empty = true;
     for (const char c : path) {
@@ -147,7 +154,7 @@ class Loader {
   }
 
   Node with_base(Node root, const std::string& path) {
-    resolve_aliases(root, problems_);
+    rename_keys(root);
     const Node* extends = root.find("extends");
     if (extends == nullptr) return root;
     const Node base = *extends;

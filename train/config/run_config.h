@@ -22,20 +22,20 @@ enum class RecomputePolicy { kNone, kBlock };
 enum class MatrixOptimizer { kMuon, kAdamw };
 enum class BadNumbers { kStop, kSkip };
 
-// From this step on (0-based: the number of updates done before it) the indexers are in this stage.
+// From this step on (0-based: the number of updates done before it) the indexers are in this mode.
 struct IndexerSpec {
-  IndexerStage stage = IndexerStage::kSparse;
+  IndexerMode mode = IndexerMode::kSparse;
   std::int64_t from_step = 0;
 
   bool operator==(const IndexerSpec&) const = default;
 };
 
 // From this step on (likewise) sequences and batches have other sizes; 0: as before.
-struct StageSpec {
+struct SizesSpec {
   std::int64_t from_step = 0;
   std::int64_t sequence_length = 0, batch_tokens = 0, micro_batch = 0;
 
-  bool operator==(const StageSpec&) const = default;
+  bool operator==(const SizesSpec&) const = default;
 };
 
 struct RunConfig {
@@ -65,7 +65,7 @@ struct RunConfig {
     double minutes = 0.0;    // 0: no such limit; at least one of the three is set
     std::int64_t batch_tokens = 8192;
     std::int64_t micro_batch = 4;     // sequences in one forward
-    std::vector<StageSpec> stages;    // rising from_step; see train/config/stages.h
+    std::vector<SizesSpec> stages;    // rising from_step; see sizes_of()
     std::int64_t eval_every = 100;    // steps; 0: only at the end
     std::int64_t eval_sequences = 0;  // 0: the whole validation data
     RecomputePolicy recompute = RecomputePolicy::kNone;
@@ -85,16 +85,9 @@ struct RunConfig {
   } loss;
 
   struct Indexer {
-    std::vector<IndexerSpec> stages{{}};  // rising from_step; the first begins at 0
+    std::vector<IndexerSpec> modes{{}};  // rising from_step; the first begins at 0
 
     bool operator==(const Indexer&) const = default;
-    IndexerStage at(std::int64_t step) const {  // while `step` updates are done
-      IndexerStage stage = stages.front().stage;
-      for (const IndexerSpec& s : stages) {
-        if (s.from_step <= step) stage = s.stage;
-      }
-      return stage;
-    }
   } indexer;
 
   struct Optim {

@@ -5,25 +5,12 @@
 
 #include "autograd/base/sha256.h"
 #include "train/config/schema/schema.h"
+#include "train/config/schema/yaml_text.h"
 
 namespace shoal {
 namespace {
 
 constexpr std::size_t kCommentColumn = 48;
-
-bool is_plain_word(const std::string& text) {
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  const bool plain =
-      !text.empty() && (letter(text[0]) || text[0] == '/') &&
-      std::all_of(text.begin(), text.end(), [&](char c) {
-        return letter(c) || (c >= '0' && c <= '9') || c == '/' || c == '.' || c == '_' || c == '-';
-      });
-  if (!plain) return false;
-  for (const char* word : {"null", "Null", "NULL", "true", "false", "yes", "no", "on", "off"}) {
-    if (text == word) return false;
-  }
-  return true;
-}
 
 // Sections open and close as the dotted paths say.
 template <class CommentOf>
@@ -63,21 +50,6 @@ bool changes_numbers(const Key& key, bool length_counts) {
 }
 
 }  // namespace
-
-std::string yaml_text(const nlohmann::json& value) {
-  if (value.is_string()) {
-    const std::string text = value.get<std::string>();
-    return is_plain_word(text) ? text : value.dump();
-  }
-  if (value.is_number_float()) return number_text(value.get<double>());
-  if (!value.is_structured()) return value.dump();
-  std::string out;
-  for (const auto& [name, item] : value.items()) {
-    out += out.empty() ? "" : ", ";
-    out += (value.is_object() ? name + ": " : "") + yaml_text(item);
-  }
-  return value.is_object() ? "{" + out + "}" : "[" + out + "]";
-}
 
 std::string to_yaml(const RunConfig& config) {
   return write_yaml(config, [](const Key&) { return std::string(); });

@@ -1,5 +1,4 @@
 #pragma once
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -15,9 +14,6 @@ std::string to_yaml(const RunConfig& config);
 // The same; a comment behind each value says where it comes from: default, derived, file:line, or
 // the argument.
 std::string to_yaml_with_origins(const LoadedConfig& loaded);
-
-// A JSON value as one line of YAML. JSON is YAML already; plain words lose their quotes.
-std::string yaml_text(const nlohmann::json& value);
 
 struct ConfigDifference {
   std::string key;   // "optim.lr"

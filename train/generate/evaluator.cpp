@@ -6,21 +6,22 @@
 #include <span>
 #include <vector>
 
+#include "layers/objective/next_token.h"
+
 namespace shoal {
 namespace {
 
 // Rows of the batch whose answer gets the largest logit, the lowest id among equals; every token
 // before it is the true one.
-std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
-                         std::span<const std::int64_t> rows, IndexerStage stage) {
-  const Tensor logits = model.logits_of_rows(tape, batch, rows, stage);
+std::int64_t count_right(const Model& model, Tape& tape, Tensor X, const Batch& batch,
+                         std::span<const std::int64_t> rows) {
+  const Tensor logits = model.logits_of_rows(tape, X, rows);
   std::int64_t right = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const float* z = logits.row(static_cast<std::int64_t>(i));
     const auto best = std::max_element(z, z + logits.shape.cols()) - z;
     right += best == batch.targets[static_cast<std::size_t>(rows[i])] ? 1 : 0;
   }
-  tape.end_microbatch();
   return right;
 }
 
@@ -28,7 +29,7 @@ std::int64_t count_right(Model& model, Tape& tape, const Batch& batch,
 
 std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, Model& model,
                                           Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                                          std::int64_t sequences, IndexerStage stage) {
+                                          std::int64_t sequences, IndexerMode mode) {
   const TraceSpan span("evaluate");
   const NoGrad off(tape);
   const std::int64_t count =
@@ -42,9 +43,9 @@ std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, 
   for (std::int64_t i = 0; i < count; i += micro_batch) {
     if (give_up && give_up()) return std::nullopt;
     data.fill_in_order(i, std::min(micro_batch, count - i), batch);
-    const Loss loss = model.loss(tape, batch, {}, {false, stage}, nullptr);
-    sum += *loss.ce.as<float>();
-    tape.end_microbatch();
+    Hidden hidden = model.forward(tape, batch, {.indexer = {mode, false}});
+    const Loss loss = NextToken().loss(tape, model, hidden, {std::nullopt, 0.0, 0.0}, {});
+    sum += *loss.sums.ce.as<float>();
     out.tokens += std::count_if(batch.targets.begin(), batch.targets.end(),
                                 [](std::int32_t t) { return t >= 0; });
     out.bytes += data.batch_text_bytes(batch);
@@ -52,10 +53,9 @@ std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, 
     for (std::int64_t n = 0; n < batch.rows(); ++n) {
       if (batch.is_answer(n)) answers.push_back(n);
     }
-    if (answers.empty()) continue;
-    if (give_up && give_up()) return std::nullopt;
-    right += count_right(model, tape, batch, answers, stage);
+    if (!answers.empty()) right += count_right(model, tape, hidden.X, batch, answers);
     out.answers += static_cast<std::int64_t>(answers.size());
+    tape.end_microbatch();
   }
   if (out.tokens > 0) out.loss = sum / static_cast<double>(out.tokens);
   if (out.answers > 0) {
@@ -68,8 +68,8 @@ std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, 
 }
 
 EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                    std::int64_t sequences, IndexerStage stage) {
-  return *evaluate_unless(nullptr, model, tape, data, micro_batch, sequences, stage);
+                    std::int64_t sequences, IndexerMode mode) {
+  return *evaluate_unless(nullptr, model, tape, data, micro_batch, sequences, mode);
 }
 
 }  // namespace shoal

@@ -13,8 +13,8 @@ namespace shoal {
 // comes back where it says yes.
 std::optional<EvalRecord> evaluate_unless(const std::function<bool()>& give_up, Model& model,
                                           Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                                          std::int64_t sequences, IndexerStage stage);
+                                          std::int64_t sequences, IndexerMode mode);
 EvalRecord evaluate(Model& model, Tape& tape, const Dataset& data, std::int64_t micro_batch,
-                    std::int64_t sequences, IndexerStage stage = IndexerStage::kSparse);
+                    std::int64_t sequences, IndexerMode mode = IndexerMode::kSparse);
 
 }  // namespace shoal

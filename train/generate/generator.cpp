@@ -58,14 +58,14 @@ class Writer {
         // Ids that the model has and the tokenizer lacks mean nothing.
         vocabulary_(std::min(tokenizer.vocab_size(), model.config().vocab_size)) {}
 
-  void add(const std::string& prompt, IndexerStage stage) {
+  void add(const std::string& prompt, IndexerMode mode) {
     std::vector<std::int32_t> tokens = encode(model_, tokenizer_, prompt);
     const auto length = static_cast<std::int64_t>(tokens.size());
     const std::int64_t most =
         length + std::min(config_.tokens, model_.config().max_position_embeddings - length);
     tokens.reserve(static_cast<std::size_t>(most) + 1);
     sequences_.push_back(
-        {std::move(tokens), {model_, stage, most}, StopText(config_.stops), {}, false});
+        {std::move(tokens), {model_, mode, most}, StopText(config_.stops), {}, false});
     sequences_.back().out.prompt_tokens = length;
   }
 
@@ -187,10 +187,10 @@ void check_prompts(const Model& model, const Tokenizer& tokenizer,
 
 Generation generate(Model& model, Tape& tape, const Tokenizer& tokenizer,
                     std::span<const std::string> prompts, const GenerateConfig& config,
-                    IndexerStage stage, const EmitText& emit) {
+                    IndexerMode mode, const EmitText& emit) {
   const TraceSpan span("generate");
   Writer writer(model, tape, tokenizer, config, emit);
-  for (const std::string& prompt : prompts) writer.add(prompt, stage);
+  for (const std::string& prompt : prompts) writer.add(prompt, mode);
   return writer.run();
 }
 

@@ -43,12 +43,12 @@ void check_prompts(const Model& model, const Tokenizer& tokenizer,
                    std::span<const std::string> prompts);
 
 // Continues prompts from caches, all of them together; each text is what its prompt would get
-// alone. `stage` says how CSA layers attend. `emit` gets every new piece of text as it comes, with
+// alone. `mode` says how CSA layers attend. `emit` gets every new piece of text as it comes, with
 // its prompt's number; pieces may end inside a character. An empty piece says that the text has
 // ended.
 using EmitText = std::function<void(std::size_t prompt, const std::string& piece)>;
 Generation generate(Model& model, Tape& tape, const Tokenizer& tokenizer,
                     std::span<const std::string> prompts, const GenerateConfig& config,
-                    IndexerStage stage, const EmitText& emit = nullptr);
+                    IndexerMode mode, const EmitText& emit = nullptr);
 
 }  // namespace shoal

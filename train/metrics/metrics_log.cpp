@@ -78,7 +78,7 @@ std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step) {
 MetricsLog::MetricsLog(const std::string& path, std::int64_t last_step)
     : file_(open_log(path, last_step)) {}
 
-void MetricsLog::drop_after(std::int64_t last_step) {
+void MetricsLog::rewind(std::int64_t last_step) {
   const std::string path = file_->path();
   file_ = open_log(path, last_step);
 }

@@ -24,7 +24,7 @@ class MetricsLog {
   }
   bool sync() { return file_->sync(); }  // before a checkpoint counts as saved
   // Goes back to `last_step` within a run (a rollback).
-  void drop_after(std::int64_t last_step);
+  void rewind(std::int64_t last_step);
 
   std::int64_t written() const { return file_->written(); }  // lines since it was opened
   std::int64_t lost() const { return file_->lost(); }

@@ -124,13 +124,15 @@ TensorboardWriter::TensorboardWriter(const std::string& folder, std::int64_t las
   std::string version = begin_event(now(), 0);
   put_bytes(version, 3, "brain.Event:2");
   file_->append(framed(version));
-  if (last_step > 0) {
-    std::string start;  // message SessionLog { SessionStatus status = 1; }, START = 1
-    put_integer(start, 1, 1);
-    std::string event = begin_event(now(), last_step + 1);
-    put_bytes(event, 7, start);
-    file_->append(framed(event));
-  }
+  if (last_step > 0) rewind(last_step);
+}
+
+bool TensorboardWriter::rewind(std::int64_t last_step) {
+  std::string start;  // message SessionLog { SessionStatus status = 1; }, START = 1
+  put_integer(start, 1, 1);
+  std::string event = begin_event(now(), last_step + 1);
+  put_bytes(event, 7, start);
+  return file_->append(framed(event));
 }
 
 bool TensorboardWriter::write(std::int64_t step, double time, const std::vector<Scalar>& scalars) {

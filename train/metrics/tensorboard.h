@@ -29,6 +29,9 @@ class TensorboardWriter {
   bool write(const StepRecord& record);
   bool write(const EvalRecord& record);
 
+  // Goes back to `last_step` within a run: TensorBoard forgets what it was told of later steps.
+  bool rewind(std::int64_t last_step);
+
   const std::string& path() const { return file_->path(); }
 
  private:

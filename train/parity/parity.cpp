@@ -24,8 +24,8 @@ Batch batch_of(const std::int64_t* tokens, std::int64_t B, std::int64_t T) {
   return batch;
 }
 
-LossParts parts_of(const StepOutcome& out) {
-  return {out.loss, out.ce, out.mtp_mean, out.balance, out.index_kl};
+GoldenLosses losses_of(const StepOutcome& out) {
+  return {out.loss(), out.parts.ce, out.mtp_mean, out.parts.balance, out.parts.index_kl};
 }
 
 // What a layer's rows looked at, [N, width] entries of their own sequence, -1 for none.
@@ -57,8 +57,8 @@ class Runner {
     load_weights(model_, ModelWeights(SafetensorsFile::open(want.model.path())));
     runner_ = std::make_unique<StepRunner>(model_, tape_, options);
   }
-  LossConfig loss() const {
-    return {want_.mtp_weight, want_.balance_weight, want_.index_kl_weight};
+  StepPlan plan() const {
+    return {.loss = {want_.mtp_weight, want_.balance_weight, want_.index_kl_weight}};
   }
 
   void compare_forward(ParityComparison& to, const Batch& batch) {
@@ -75,29 +75,30 @@ class Runner {
   }
 
   void compare_gradients(ParityComparison& to, const Batch& batch) {
-    const StepOutcome out = runner_->gradients(std::span<const Batch>(&batch, 1), loss());
-    if (want_.losses) to.losses(parts_of(out));
+    const StepOutcome out = runner_->gradients(std::span<const Batch>(&batch, 1), plan());
+    if (want_.losses) to.losses(losses_of(out));
     for_each_gradient(want_.grad, [&](const std::string& name, std::span<const float> got) {
       to.gradient(name, got);
     });
     if (want_.grad_ce.empty()) return;
-    const LossConfig cross_entropy_alone{{}, 0.0, 0.0};
+    const StepPlan cross_entropy_alone{.loss = {{}, 0.0, 0.0}};
     runner_->gradients(std::span<const Batch>(&batch, 1), cross_entropy_alone);
     for_each_gradient(want_.grad_ce, [&](const std::string& name, std::span<const float> got) {
       to.gradient_ce(name, got);
     });
   }
 
-  std::vector<LossParts> train(std::size_t steps) {
-    std::vector<LossParts> parts;
+  std::vector<GoldenLosses> train(std::size_t steps) {
+    std::vector<GoldenLosses> parts;
     const std::vector<std::int64_t>& shape = want_.steps_tokens->shape;
     const std::int64_t B = shape[1], T = shape[2] - 1;
     for (std::size_t i = 0; i < steps; ++i) {
       const Batch batch = batch_of(
           want_.steps_tokens->values.data() + static_cast<std::int64_t>(i) * B * (T + 1), B, T);
-      parts.push_back(
-          parts_of(runner_->step(std::span<const Batch>(&batch, 1), loss(),
-                                 static_cast<std::int64_t>(i) + 1, want_.optimizer->lr)));
+      StepPlan of_step = plan();
+      of_step.number = static_cast<std::int64_t>(i) + 1;
+      of_step.lr = want_.optimizer->lr;
+      parts.push_back(losses_of(runner_->step(std::span<const Batch>(&batch, 1), of_step)));
     }
     return parts;
   }

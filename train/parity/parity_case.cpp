@@ -29,7 +29,7 @@ class GoldenReader {
     return value.get<double>();
   }
 
-  LossParts losses(const Json& json, const std::string& at) const {
+  GoldenLosses losses(const Json& json, const std::string& at) const {
     return {number(json, "loss", at), number(json, "ce", at), number(json, "mtp", at),
             number(json, "balance", at), number(json, "index_kl", at)};
   }

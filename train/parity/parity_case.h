@@ -20,11 +20,11 @@ struct GoldenIndices {
 };
 
 // The parts of a loss in natural logarithms; mtp is unweighted, the others as they enter the sum.
-struct LossParts {
+struct GoldenLosses {
   double loss = 0, ce = 0, mtp = 0, balance = 0, index_kl = 0;
 };
 struct GoldenStep {
-  LossParts losses;
+  GoldenLosses losses;
   std::optional<double> grad_norm;  // before clipping, without the indexer's parameters
 };
 
@@ -41,7 +41,7 @@ struct ParityCase {
   nlohmann::json config;  // of config.json, not yet read as a model's configuration
   SafetensorsFile model;  // weights under their published names
 
-  std::optional<LossParts> losses{};
+  std::optional<GoldenLosses> losses{};
   double mtp_weight = 0, balance_weight = 0, index_kl_weight = 0;
   std::optional<GoldenOptimizer> optimizer{};
   std::vector<GoldenStep> adamw{}, muon{};  // as many as steps_tokens has batches

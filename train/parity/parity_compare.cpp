@@ -29,8 +29,8 @@ const TensorError* worst_of(const std::vector<TensorError>& all, const std::stri
   return worst;
 }
 
-std::vector<LossParts> losses_of(const std::vector<GoldenStep>& steps) {
-  std::vector<LossParts> losses;
+std::vector<GoldenLosses> losses_of(const std::vector<GoldenStep>& steps) {
+  std::vector<GoldenLosses> losses;
   losses.reserve(steps.size());
   for (const GoldenStep& step : steps) losses.push_back(step.losses);
   return losses;
@@ -127,15 +127,15 @@ void ParityComparison::topk(int layer, std::span<const std::int64_t> got) {
   add(concat("topk.", layer), different, 0.0);
 }
 
-void ParityComparison::compare_losses(const std::string& name, std::span<const LossParts> got,
-                                      std::span<const LossParts> want, double tolerance) {
+void ParityComparison::compare_losses(const std::string& name, std::span<const GoldenLosses> got,
+                                      std::span<const GoldenLosses> want, double tolerance) {
   CHECK(got.size() == want.size(), "parity: ", name, " has ", got.size(), " steps, the case has ",
         want.size());
   double loss = 0, parts = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
     loss = std::max(loss, relative_error(got[i].loss, want[i].loss));
     for (const auto part :
-         {&LossParts::ce, &LossParts::mtp, &LossParts::balance, &LossParts::index_kl}) {
+         {&GoldenLosses::ce, &GoldenLosses::mtp, &GoldenLosses::balance, &GoldenLosses::index_kl}) {
       parts = std::max(parts, relative_error(got[i].*part, want[i].*part));
     }
   }
@@ -143,16 +143,16 @@ void ParityComparison::compare_losses(const std::string& name, std::span<const L
   add(name + "_parts", parts, tolerance::kLossParts);
 }
 
-void ParityComparison::losses(const LossParts& got) {
+void ParityComparison::losses(const GoldenLosses& got) {
   CHECK(want_.losses.has_value(), "parity: the case has no losses");
   compare_losses("loss", {&got, 1}, {&*want_.losses, 1}, tolerance::kLoss);
 }
 
-void ParityComparison::adamw(std::span<const LossParts> got) {
+void ParityComparison::adamw(std::span<const GoldenLosses> got) {
   compare_losses("adamw", got, losses_of(want_.adamw), tolerance::kTenLosses);
 }
 
-void ParityComparison::muon(std::span<const LossParts> got) {
+void ParityComparison::muon(std::span<const GoldenLosses> got) {
   compare_losses("muon", got, losses_of(want_.muon), tolerance::kTenLosses);
 }
 

@@ -55,11 +55,11 @@ class ParityComparison {
   void mtp_logits(std::span<const float> got);
   void streams(int layer, std::span<const float> got);
   void topk(int layer, std::span<const std::int64_t> got);  // sets: order is free
-  void losses(const LossParts& got);
+  void losses(const GoldenLosses& got);
   void gradient(const std::string& name, std::span<const float> got);
   void gradient_ce(const std::string& name, std::span<const float> got);
-  void adamw(std::span<const LossParts> got);
-  void muon(std::span<const LossParts> got);
+  void adamw(std::span<const GoldenLosses> got);
+  void muon(std::span<const GoldenLosses> got);
 
   ParityErrors errors() const;
   const std::vector<TensorError>& all() const { return all_; }  // in the order they came
@@ -70,8 +70,8 @@ class ParityComparison {
  private:
   void compare(const std::string& name, std::span<const float> got, const GoldenTensor& want,
                double tolerance, double floor = 0.0);
-  void compare_losses(const std::string& name, std::span<const LossParts> got,
-                      std::span<const LossParts> want, double tolerance);
+  void compare_losses(const std::string& name, std::span<const GoldenLosses> got,
+                      std::span<const GoldenLosses> want, double tolerance);
   void add(const std::string& name, double error, double tolerance);
   std::optional<double> worst(const std::string& prefix) const;
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "autograd/base/rng.h"
+#include "layers/objective/next_token.h"
 #include "train/step/gradient_tree.h"
 #include "train/step/param_slices.h"
 
@@ -36,33 +37,34 @@ std::string smaller_weights(const ModelConfig& m, double parameter_bytes) {
 
 // Each block keeps its output streams for the backward pass. Checked first, because even walking
 // through a step takes some bytes per token.
-void require_streams(const RunConfig& config) {
+void require_streams(const RunConfig& config, const BatchSizes& sizes) {
   const ModelConfig& m = config.model;
   constexpr double kOfToken = 64;  // what describes it: ids, places, targets
   const double streams = static_cast<double>(sizeof(float)) * static_cast<double>(m.hidden_size) *
                          static_cast<double>(m.hc_mult * m.num_hidden_layers);
-  const double bytes = (streams + kOfToken) * static_cast<double>(config.train.micro_batch) *
-                       static_cast<double>(config.data.sequence_length);
+  const double bytes = (streams + kOfToken) * static_cast<double>(sizes.micro_batch) *
+                       static_cast<double>(sizes.sequence_length);
   const std::size_t available = available_memory();
   if (bytes <= static_cast<double>(available)) return;
-  const bool several = config.train.micro_batch > 1;
+  const bool several = sizes.micro_batch > 1;
   reject(Failure::kUsage, "the residual streams of a micro-batch alone take ", gib(bytes),
          ", but only ", gib(static_cast<double>(available)), " are free: lower ",
          several ? "train.micro_batch" : "data.sequence_length", " (now ",
-         several ? config.train.micro_batch : config.data.sequence_length, ")");
+         several ? sizes.micro_batch : sizes.sequence_length, ")");
 }
 
 // What a step reads is held from its first micro-batch to its last.
-void require_batches(const RunConfig& config, std::int64_t micro_batches) {
+void require_batches(const BatchSizes& sizes) {
   constexpr double kOfBatch = 256, kOfToken = 16;
+  const std::int64_t micro_batches = sizes.micro_batches();
   const double bytes = static_cast<double>(micro_batches) *
-                       (kOfBatch + kOfToken * static_cast<double>(config.train.micro_batch) *
-                                       static_cast<double>(config.data.sequence_length));
+                       (kOfBatch + kOfToken * static_cast<double>(sizes.micro_batch) *
+                                       static_cast<double>(sizes.sequence_length));
   const auto available = static_cast<double>(available_memory());
   if (bytes <= available) return;
   reject(Failure::kUsage, "the ", micro_batches, " micro-batches of a step take ", gib(bytes),
          " to read, but only ", gib(available), " are free: lower train.batch_tokens (now ",
-         config.train.batch_tokens, ")");
+         sizes.batch_tokens, ")");
 }
 
 }  // namespace
@@ -86,30 +88,30 @@ Batch shape_batch(std::int64_t B, std::int64_t T, std::int64_t vocab_size, std::
   return batch;
 }
 
-MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64_t micro_batches,
+MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const BatchSizes& sizes,
                                std::string* dump) {
-  require_streams(config);
-  require_batches(config, micro_batches);
+  require_streams(config, sizes);
+  require_batches(sizes);
   MemoryEstimate e;
   const ParamStore& store = model.store();
   const auto flat_bytes = static_cast<std::size_t>(store.flat_size()) * sizeof(float);
   e.parameters = flat_bytes;
-  e.gradients = flat_bytes * static_cast<std::size_t>(GradientTree::levels(micro_batches));
+  e.gradients = flat_bytes * static_cast<std::size_t>(GradientTree::levels(sizes.micro_batches()));
   for (const ParamSlice& slice : slices_of(store)) {
     const bool muon = slice.matrix && config.optim.matrices == MatrixOptimizer::kMuon;
     e.optimizer += static_cast<std::size_t>(slice.size) * sizeof(float) * (muon ? 1 : 2);
   }
-  const ParallelOff off;
   // Addresses only, nothing is written; the tape is content with what is left.
   PageRange gradients(flat_bytes);
-  Tape tape;
+  Tape tape({.dry = true});
   model.store().bind_grads(reinterpret_cast<float*>(gradients.data()));
-  const Batch batch = shape_batch(config.train.micro_batch, config.data.sequence_length,
-                                  config.model.vocab_size, 0);
+  const Batch batch =
+      shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size, 0);
   const bool recompute = config.train.recompute == RecomputePolicy::kBlock;
-  // Other stages of the indexers need less.
-  const Loss loss = model.loss(tape, batch, {1.0, 1.0, 1.0, config.loss.index_kl},
-                               {recompute, IndexerStage::kSparse}, nullptr);
+  // Other modes of the indexers need less.
+  const IndexerPlan indexer{IndexerMode::kSparse, config.loss.index_kl != 0.0};
+  Hidden hidden = model.forward(tape, batch, {recompute, indexer});
+  const Loss loss = NextToken().loss(tape, model, hidden, {}, count({&batch, 1}));
   if (dump != nullptr) *dump = tape.dump();
   tape.backward(loss.total);
   tape.end_microbatch();
@@ -117,26 +119,11 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64
   return e;
 }
 
-const Stage& longest(std::span<const Stage> stages) {
-  return *std::max_element(stages.begin(), stages.end(), [](const Stage& a, const Stage& b) {
-    const std::int64_t rows_a = a.micro_batch * a.sequence_length;
-    const std::int64_t rows_b = b.micro_batch * b.sequence_length;
-    return rows_a != rows_b ? rows_a < rows_b : a.sequence_length < b.sequence_length;
-  });
-}
-
-std::int64_t most_micro_batches(std::span<const Stage> stages) {
-  std::int64_t most = 0;
-  for (const Stage& stage : stages) most = std::max(most, stage.micro_batches());
-  return most;
-}
-
 MemoryEstimate estimate_memory(Model& model, const RunConfig& config,
-                               std::span<const Stage> stages) {
+                               const std::vector<BatchSizes>& all) {
   MemoryEstimate most;
-  for (const Stage& stage : stages) {
-    const MemoryEstimate e =
-        estimate_memory(model, config_at(config, stage), stage.micro_batches());
+  for (const BatchSizes& sizes : all) {
+    const MemoryEstimate e = estimate_memory(model, config, sizes);
     most.parameters = std::max(most.parameters, e.parameters);
     most.gradients = std::max(most.gradients, e.gradients);
     most.optimizer = std::max(most.optimizer, e.optimizer);
@@ -163,17 +150,17 @@ const ModelConfig& require_weights(const RunConfig& config) {
          " are free: ", smaller_weights(m, bytes));
 }
 
-void require_memory(const MemoryEstimate& e, const RunConfig& config) {
+void require_memory(const MemoryEstimate& e, const RunConfig& config, const BatchSizes& sizes) {
   const std::size_t available = available_memory();
   if (e.total() <= available) return;
   std::ostringstream remedy;
   if (e.tape.bytes() * 2 > e.total()) {
     if (config.train.recompute == RecomputePolicy::kNone)
       remedy << "set train.recompute: block, or ";
-    if (config.train.micro_batch > 1) {
-      remedy << "lower train.micro_batch (now " << config.train.micro_batch << ')';
+    if (sizes.micro_batch > 1) {
+      remedy << "lower train.micro_batch (now " << sizes.micro_batch << ')';
     } else {
-      remedy << "lower data.sequence_length (now " << config.data.sequence_length << ')';
+      remedy << "lower data.sequence_length (now " << sizes.sequence_length << ')';
     }
   } else {
     remedy << smaller_weights(config.model, static_cast<double>(e.parameters));

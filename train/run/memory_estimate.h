@@ -1,11 +1,11 @@
 #pragma once
 #include <cstddef>
-#include <span>
 #include <string>
+#include <vector>
 
 #include "layers/model.h"
 #include "train/config/run_config.h"
-#include "train/config/stages.h"
+#include "train/plan/run_plan.h"
 
 namespace shoal {
 
@@ -17,23 +17,21 @@ struct MemoryEstimate {
   std::size_t total() const { return parameters + gradients + optimizer + tape.bytes(); }
 };
 
-// B sequences of T positions in a micro-batch; `dump`, if given, gets a line per op. Error(kUsage)
-// where not even the residual streams of a micro-batch would fit.
-MemoryEstimate estimate_memory(Model& model, const RunConfig& config, std::int64_t micro_batches,
+// Of steps of these sizes; `dump`, if given, gets a line per op. Error(kUsage) where not even the
+// residual streams of a micro-batch would fit.
+MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const BatchSizes& sizes,
                                std::string* dump = nullptr);
 
-// What all stages of a run need: of each part the most.
+// What all sizes of a run need: of each part the most.
 MemoryEstimate estimate_memory(Model& model, const RunConfig& config,
-                               std::span<const Stage> stages);
-// The one whose micro-batch has the most rows, of those the longest.
-const Stage& longest(std::span<const Stage> stages);
-std::int64_t most_micro_batches(std::span<const Stage> stages);
+                               const std::vector<BatchSizes>& all);
 
 // The run's model. Error(kUsage) where not even the values, gradients and momentum of its experts
 // and tables fit: a list of parameters that names millions of experts takes minutes to make.
 const ModelConfig& require_weights(const RunConfig& config);
 // Error(kUsage) that says how much is missing and which key to lower, if it will not fit.
-void require_memory(const MemoryEstimate& estimate, const RunConfig& config);
+void require_memory(const MemoryEstimate& estimate, const RunConfig& config,
+                    const BatchSizes& sizes);
 
 // A batch of B x T tokens of one document each, for shapes and benchmarks.
 Batch shape_batch(std::int64_t B, std::int64_t T, std::int64_t vocab_size, std::uint64_t seed);

@@ -13,7 +13,7 @@ std::vector<ParamSlice> slices_of(const ParamStore& store) {
       for (int i = 0; i < piece.shape.rank; ++i) slice.shape.push_back(piece.shape[i]);
       slice.matrix = p.spec.matrix;
       slice.decay = p.spec.decay;
-      slice.clipped = !is_indexer_name(piece.name);
+      slice.clipped = p.group != ParamGroup::kIndexer;
       if (slice.matrix) {
         std::int64_t row = 0;
         const std::int64_t cols = piece.shape.cols();

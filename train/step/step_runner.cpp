@@ -5,77 +5,68 @@
 #include <functional>
 
 #include "autograd/base/trace.h"
+#include "layers/objective/next_token.h"
 #include "train/step/param_slices.h"
 
 namespace shoal {
 namespace {
 
+const NextToken next_token;
+
 double value_of(const Tensor& scalar) { return scalar ? *scalar.as<float>() : 0.0; }
 
 }  // namespace
 
-StepCounts count(std::span<const Batch> batches) {
-  StepCounts counts;
-  for (const Batch& batch : batches) {
-    counts.sequences += batch.B;
-    for (std::int64_t n = 0; n < batch.rows(); ++n) {
-      counts.rows += batch.is_padding(n) ? 0 : 1;
-      counts.targets += batch.targets[static_cast<std::size_t>(n)] >= 0 ? 1 : 0;
-      counts.mtp_targets += batch.second_target(n) >= 0 ? 1 : 0;
-    }
-  }
-  return counts;
-}
-
 StepRunner::StepRunner(Model& model, Tape& tape, const Options& options)
+    : StepRunner(model, tape, options, next_token) {}
+
+StepRunner::StepRunner(Model& model, Tape& tape, const Options& options, const Objective& objective)
     : model_(model),
+      objective_(objective),
       blocks_(model.all_blocks()),
       tape_(tape),
       options_(options),
       optimizer_(options.optimizer, slices_of(model.store()), model.store().flat_size()),
       tree_(model.store(), options.micro_batches),
-      stats_(model.make_stats()),
+      stats_(make_stats(model)),
       sums_(static_cast<std::size_t>(options.micro_batches)),
       index_sums_(stats_.size(),
                   std::vector<IndexSums>(static_cast<std::size_t>(options.micro_batches))) {}
 
-StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConfig& loss,
+void StepRunner::run_micro_batch(std::size_t i, const Batch& batch, const StepPlan& plan,
+                                 const StepCounts& counts) {
+  Hidden hidden;
+  Loss loss;
+  {
+    const TraceSpan span("forward");
+    hidden = model_.forward(tape_, batch, {options_.recompute, plan.indexer_plan()});
+    loss = objective_.loss(tape_, model_, hidden, plan.loss, counts);
+  }
+  // Indexers that warm up without a loss of theirs learn nothing.
+  if (loss.total.id != kConstant) {
+    const TraceSpan span("backward");
+    tape_.backward(loss.total);
+  }
+  const PartsOf<Tensor>& sums = loss.sums;
+  sums_[i] = {value_of(sums.ce), value_of(sums.mtp), value_of(sums.balance),
+              value_of(sums.index_kl)};
+  add(stats_, hidden);
+  for (std::size_t l = 0; l < stats_.size(); ++l) index_sums_[l][i] = stats_[l].index;
+  tape_.end_microbatch();
+}
+
+StepOutcome StepRunner::gradients(std::span<const Batch> batches, const StepPlan& plan,
                                   const std::function<bool()>& give_up) {
   CHECK(batches.size() == sums_.size(), "step: ", batches.size(), " micro-batches, expected ",
         sums_.size());
   const StepCounts counts = count(batches);
-  const auto share = [](double weight, std::int64_t n) {
-    return n > 0 ? weight / static_cast<double>(n) : 0.0;
-  };
-  LossWeights weights{share(1.0, counts.targets),
-                      {},
-                      share(loss.balance, counts.sequences),
-                      share(loss.index_kl, counts.rows)};
-  if (loss.mtp) weights.mtp = share(*loss.mtp, counts.mtp_targets);
-  for (BlockStats& s : stats_) {
-    std::fill(s.load.begin(), s.load.end(), 0);
-    s.clamped = {};
-    s.index = {};
-  }
+  clear(stats_);
   StepOutcome out;
   out.targets = counts.targets;
   const auto run = [&](std::int64_t i) {
     if (give_up && give_up()) return false;
-    const auto at = static_cast<std::size_t>(i);
-    Loss parts;
-    {
-      const TraceSpan span("forward");
-      parts = model_.loss(tape_, batches[at], weights, {options_.recompute, loss.indexer}, &stats_);
-    }
-    // The warm-up stage without the indexers' loss learns nothing.
-    if (parts.total.id != kConstant) {
-      const TraceSpan span("backward");
-      tape_.backward(parts.total);
-    }
-    sums_[at] = {value_of(parts.ce), value_of(parts.mtp), value_of(parts.balance),
-                 value_of(parts.index_kl)};
-    for (std::size_t l = 0; l < stats_.size(); ++l) index_sums_[l][at] = stats_[l].index;
-    tape_.end_microbatch();
+    run_micro_batch(static_cast<std::size_t>(i), batches[static_cast<std::size_t>(i)], plan,
+                    counts);
     return true;
   };
   out.finished = tree_.accumulate(std::ref(run));  // a reference fits without a heap call
@@ -83,30 +74,28 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     tape_.end_microbatch();
     return out;
   }
-  const LossSums sums = tree_sum(sums_, 0, sums_.size());
-  out.ce = sums.ce * weights.ce;
-  out.mtp = sums.mtp * weights.mtp.value_or(0.0);
-  out.balance = sums.balance * weights.balance;
-  out.index_kl = sums.index_kl * weights.index_kl;
-  out.loss = out.ce + out.mtp + out.balance + out.index_kl;
+  const LossParts sums = tree_sum(sums_, 0, sums_.size()), factors = factors_of(plan.loss, counts);
+  out.parts = {sums.ce * factors.ce, sums.mtp * factors.mtp, sums.balance * factors.balance,
+               sums.index_kl * factors.index_kl};
   for (std::size_t l = 0; l < stats_.size(); ++l) {
     stats_[l].index = tree_sum(index_sums_[l], 0, index_sums_[l].size());
   }
-  out.mtp_mean = share(sums.mtp, counts.mtp_targets);
+  if (counts.mtp_targets > 0) out.mtp_mean = sums.mtp / static_cast<double>(counts.mtp_targets);
   const TraceSpan span("measure");
   out.grads = measure(tree_.gradients(), optimizer_.slices());
   return out;
 }
 
-StepOutcome StepRunner::step(std::span<const Batch> batches, const LossConfig& loss,
-                             std::int64_t step, double lr, const std::function<bool()>& give_up) {
-  StepOutcome out = gradients(batches, loss, give_up);
-  if (!out.finished || !out.grads.finite || !std::isfinite(out.loss)) return out;
+StepOutcome StepRunner::step(std::span<const Batch> batches, const StepPlan& plan,
+                             const std::function<bool()>& give_up) {
+  StepOutcome out = gradients(batches, plan, give_up);
+  if (!out.finished || !out.grads.finite || !std::isfinite(out.loss())) return out;
   const TraceSpan span("optimizer");
-  optimizer_.step(model_.store().values(), tree_.gradients(), step, static_cast<float>(lr),
-                  static_cast<float>(clip_scale(out.grads.norm, options_.clip)),
-                  loss.indexer == IndexerStage::kWarmup);
-  if (loss.indexer != IndexerStage::kWarmup) update_router_biases();
+  const bool warmup = plan.indexer == IndexerMode::kWarmup;
+  optimizer_.step(model_.store().values(), tree_.gradients(), plan.number,
+                  static_cast<float>(plan.lr),
+                  static_cast<float>(clip_scale(out.grads.norm, options_.clip)), warmup);
+  if (!warmup) update_router_biases();
   out.updated = true;
   return out;
 }

@@ -1,45 +1,26 @@
 #pragma once
 #include <functional>
-#include <optional>
 #include <span>
 #include <vector>
 
-#include "layers/model.h"
+#include "layers/objective/objective.h"
+#include "layers/statistics.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
+#include "train/plan/run_plan.h"
 #include "train/step/gradient_tree.h"
 
 namespace shoal {
 
-// Weights of the loss's parts; means are over all targets, MTP targets and sequences of the step.
-struct LossConfig {
-  std::optional<double> mtp = 0.3;  // none: the MTP block does not run
-  double balance = 1e-4, index_kl = 1.0;
-  IndexerStage indexer = IndexerStage::kSparse;
-};
-
-// Sums over a step (or an evaluation), before weights.
-struct LossSums {
-  double ce = 0, mtp = 0, balance = 0, index_kl = 0;
-  friend LossSums operator+(const LossSums& a, const LossSums& b) {
-    return {a.ce + b.ce, a.mtp + b.mtp, a.balance + b.balance, a.index_kl + b.index_kl};
-  }
-};
-
-struct StepCounts {
-  std::int64_t rows = 0;  // without padding; each has a target unless a task counts answers alone
-  std::int64_t targets = 0, mtp_targets = 0, sequences = 0;
-};
-StepCounts count(std::span<const Batch> batches);
-
 struct StepOutcome {
   bool finished = false;  // false: given up between micro-batches, nothing changed
-  double ce = 0, mtp = 0, balance = 0, index_kl = 0;  // weighted: they add up to loss
-  double loss = 0;
-  double mtp_mean = 0;  // without its weight
+  LossParts parts;        // weighted: they add up to loss()
+  double mtp_mean = 0;    // without its weight
   std::int64_t targets = 0;
   GradHealth grads;
   bool updated = false;  // false: the numbers were bad, nothing changed
+
+  double loss() const { return parts.ce + parts.mtp + parts.balance + parts.index_kl; }
 };
 
 // One training step over a model: forward and backward of every micro-batch, the gradient tree,
@@ -53,14 +34,16 @@ class StepRunner {
     bool recompute = false;
     std::int64_t micro_batches = 1;  // of a step, at most
   };
+  // The objective has to live as long; by default the next token.
   StepRunner(Model& model, Tape& tape, const Options& options);
+  StepRunner(Model& model, Tape& tape, const Options& options, const Objective& objective);
 
   // Losses and gradients; give_up is asked before every micro-batch.
-  StepOutcome gradients(std::span<const Batch> batches, const LossConfig& loss,
+  StepOutcome gradients(std::span<const Batch> batches, const StepPlan& plan,
                         const std::function<bool()>& give_up = nullptr);
   // gradients(), then the update, unless a number is not finite.
-  StepOutcome step(std::span<const Batch> batches, const LossConfig& loss, std::int64_t step,
-                   double lr, const std::function<bool()>& give_up = nullptr);
+  StepOutcome step(std::span<const Batch> batches, const StepPlan& plan,
+                   const std::function<bool()>& give_up = nullptr);
 
   // Micro-batches of the steps from now on: at most as many as in the options.
   void set_micro_batches(std::int64_t micro_batches);
@@ -72,16 +55,19 @@ class StepRunner {
   std::size_t gradient_bytes() const { return tree_.bytes(); }
 
  private:
+  void run_micro_batch(std::size_t i, const Batch& batch, const StepPlan& plan,
+                       const StepCounts& counts);
   void update_router_biases();
 
   Model& model_;
+  const Objective& objective_;
   std::vector<const Block*> blocks_;
   Tape& tape_;
   Options options_;
   Optimizer optimizer_;
   GradientTree tree_;
   ModelStats stats_;
-  std::vector<LossSums> sums_;                      // of each micro-batch
+  std::vector<LossParts> sums_;                     // of each micro-batch
   std::vector<std::vector<IndexSums>> index_sums_;  // of each block and micro-batch
 };
 

@@ -19,7 +19,7 @@ void traced_step() {
   Tape tape({1 << 28, 1 << 28});
   StepRunner runner(*model, tape, {});
   const Batch batch = pack(10, {{random_document(10, 23, 1)}});
-  runner.step({&batch, 1}, {}, 1, 1e-3);
+  runner.step({&batch, 1}, {});
   std::exit(0);  // the file is written at exit
 }
 

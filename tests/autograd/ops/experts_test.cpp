@@ -9,7 +9,6 @@ struct Sizes {
   std::int64_t N, C, F, E, K;
   bool shared;
   float limit;
-  std::int64_t G() const { return E + (shared ? 1 : 0); }
 };
 
 // expert_e(x), added to out with a weight
@@ -40,33 +39,43 @@ GradCase case_of(const Sizes& s) {
     }
   }
   const bool routed = s.K > 0;
-  GradCase c{.name = concat("experts N=", s.N, " C=", s.C, " F=", s.F, " E=", s.E, " K=", s.K,
-                            s.shared ? " shared" : "", " limit=", s.limit),
-             .inputs = {{s.N, s.C}, {s.G(), 2 * s.F, s.C}, {s.G(), s.C, s.F}},
-             .op =
-                 [=](Tape& tape, const std::vector<Tensor>& in) {
-                   return std::vector<Tensor>{
-                       experts(tape, in[0], routed ? in[3] : Tensor{},
-                               routed ? integers(tape, chosen, {s.N, s.K}) : Tensor{}, in[1], in[2],
-                               s.shared, s.limit, nullptr)};
-                 },
-             .reference =
-                 [=](const std::vector<Doubles>& in) {
-                   Doubles y = zeros(s.N * s.C);
-                   for (std::int64_t n = 0; n < s.N; ++n) {
-                     const double* x = in[0].data() + n * s.C;
-                     double* out = y.data() + n * s.C;
-                     for (std::int64_t k = 0; k < s.K; ++k) {
-                       const auto slot = static_cast<std::size_t>(n * s.K + k);
-                       add_expert(s, chosen[slot], x, in[1], in[2], in[3][slot], out);
-                     }
-                     if (s.shared) add_expert(s, s.E, x, in[1], in[2], 1.0, out);
-                   }
-                   return std::vector<Doubles>{y};
-                 },
-             .same_tensor = false};  // tokens and gates, both 1 by 1
-  if (routed) c.inputs.push_back({s.N, s.K});
-  return c;
+  // x, then gates, w13 and w2 of the routed ones, then w13 and w2 of the shared one
+  std::vector<Shape> inputs = {{s.N, s.C}};
+  if (routed) {
+    inputs.insert(inputs.end(), {{s.N, s.K}, {s.E, 2 * s.F, s.C}, {s.E, s.C, s.F}});
+  }
+  const std::size_t shared = inputs.size();
+  if (s.shared) inputs.insert(inputs.end(), {{1, 2 * s.F, s.C}, {1, s.C, s.F}});
+  return {
+      .name = concat("experts N=", s.N, " C=", s.C, " F=", s.F, " E=", s.E, " K=", s.K,
+                     s.shared ? " shared" : "", " limit=", s.limit),
+      .inputs = inputs,
+      .op =
+          [=](Tape& tape, const std::vector<Tensor>& in) {
+            const ExpertWeights of_tokens = routed ? ExpertWeights{in[2], in[3]} : ExpertWeights{};
+            const ExpertWeights of_all =
+                s.shared ? ExpertWeights{in[shared], in[shared + 1]} : ExpertWeights{};
+            return std::vector<Tensor>{
+                experts(tape, in[0], routed ? in[1] : Tensor{},
+                        routed ? integers(tape, chosen, {s.N, s.K}) : Tensor{}, of_tokens, of_all,
+                        s.limit)
+                    .y};
+          },
+      .reference =
+          [=](const std::vector<Doubles>& in) {
+            Doubles y = zeros(s.N * s.C);
+            for (std::int64_t n = 0; n < s.N; ++n) {
+              const double* x = in[0].data() + n * s.C;
+              double* out = y.data() + n * s.C;
+              for (std::int64_t k = 0; k < s.K; ++k) {
+                const auto slot = static_cast<std::size_t>(n * s.K + k);
+                add_expert(s, chosen[slot], x, in[2], in[3], in[1][slot], out);
+              }
+              if (s.shared) add_expert(s, 0, x, in[shared], in[shared + 1], 1.0, out);
+            }
+            return std::vector<Doubles>{y};
+          },
+      .same_tensor = false};  // tokens and gates, both 1 by 1
 }
 
 GRADIENT_CASES(Experts) {

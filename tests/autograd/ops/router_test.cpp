@@ -7,6 +7,14 @@
 namespace shoal::testing {
 namespace {
 
+// How experts are chosen and weighed.
+struct Routing {
+  RouterFunction score = RouterFunction::kSqrtSoftplus;
+  std::int64_t experts_per_token = 1;
+  float scale = 1.0F;
+  bool normalise = true;
+};
+
 struct Sizes {
   std::int64_t B, T, E;
   Routing routing;
@@ -88,14 +96,18 @@ std::string name_of(const Sizes& s) {
 }
 
 GradCase learned(const Sizes& s) {
-  return {.name = "route" + name_of(s),
+  return {.name = "weigh_experts, chosen" + name_of(s),
           .inputs = {{s.N(), s.E}, {s.E}},
           .op =
               [s](Tape& tape, const std::vector<Tensor>& in) {
                 Integers valid;
                 for (std::int64_t n = 0; n < s.N(); ++n) valid.push_back(n % s.T < s.T - s.padded);
-                const Routed r = route(tape, in[0], in[1], integers(tape, valid), s.B, s.routing);
-                return std::vector<Tensor>{r.gates, r.experts, r.balance};
+                const auto [f, K, scale, normalise] = s.routing;
+                const Tensor scores = router_scores(tape, in[0], f);
+                const Tensor ids = choose_experts(tape, scores, in[1], K);
+                const Gates g = weigh_experts(tape, in[0], scores, ids, integers(tape, valid), s.B,
+                                              {f, scale, normalise, true});
+                return std::vector<Tensor>{g.gates, ids, g.balance};
               },
           .reference = [s](const std::vector<Doubles>& in) { return route_reference(in, s); },
           .values = {{1, normal(0.3)}},
@@ -115,14 +127,19 @@ GradCase by_table(const Sizes& s) {
     const auto row = table.begin() + tokens[static_cast<std::size_t>(n)] * K;
     return Integers(row, row + K);
   };
-  return {.name = "route_by_table" + name_of(s),
+  return {.name = "weigh_experts, by table" + name_of(s),
           .inputs = {{s.N(), s.E}},
           .op =
               [=](Tape& tape, const std::vector<Tensor>& in) {
-                const Routed r = route_by_table(tape, in[0], integers(tape, table, {V, K}),
-                                                integers(tape, tokens), s.routing);
-                EXPECT_FALSE(r.balance);
-                return std::vector<Tensor>{r.gates, r.experts};
+                const Tensor ids =
+                    look_up_experts(tape, integers(tape, table, {V, K}), integers(tape, tokens));
+                const RouterFunction f = s.routing.score;
+                const Integers all(static_cast<std::size_t>(s.N()), 1);
+                const Gates g = weigh_experts(tape, in[0], router_scores(tape, in[0], f), ids,
+                                              integers(tape, all), 1,
+                                              {f, s.routing.scale, s.routing.normalise, false});
+                EXPECT_FALSE(g.balance);
+                return std::vector<Tensor>{g.gates, ids};
               },
           .reference =
               [=](const std::vector<Doubles>& in) {
@@ -169,9 +186,11 @@ std::vector<float> row_gradient(std::vector<float> logits, std::int64_t K, bool 
   param.grad = {grad.data(), {1, E}, DType::kF32, kConstant};
   const Tensor bias = tape.alloc({E});
   std::fill_n(bias.as<float>(), E, 0.0F);
-  const Routing routing{RouterFunction::kSqrtSoftplus, K, 1.5F, true};
-  const Routed r = route(tape, tape.leaf(param), bias, integers(tape, {1}), 1, routing);
-  tape.backward(of_balance ? r.balance : r.gates, 0.37F);
+  const RouterFunction f = RouterFunction::kSqrtSoftplus;
+  const Tensor row = tape.leaf(param), scores = router_scores(tape, row, f);
+  const Gates g = weigh_experts(tape, row, scores, choose_experts(tape, scores, bias, K),
+                                integers(tape, {1}), 1, {f, 1.5F, true, true});
+  tape.backward(of_balance ? g.balance : g.gates, 0.37F);
   return grad;
 }
 

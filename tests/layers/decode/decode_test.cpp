@@ -42,9 +42,9 @@ class Decode : public ::testing::Test {
   struct Whole {
     std::vector<float> streams, logits;
   };
-  Whole whole(const Document& tokens, IndexerStage stage) {
+  Whole whole(const Document& tokens, IndexerMode mode) {
     const Model::Activations a = model_->activations(
-        tape_, pack(static_cast<std::int64_t>(tokens.size()) - 1, {{tokens}}), false, stage);
+        tape_, pack(static_cast<std::int64_t>(tokens.size()) - 1, {{tokens}}), false, mode);
     Whole out{copy_of(a.streams.back()), copy_of(a.logits)};
     tape_.end_microbatch();
     return out;
@@ -52,12 +52,12 @@ class Decode : public ::testing::Test {
   // The documents' rows in the order of the calls, each call with `next(sequence, left)` tokens of
   // every sequence that has some left. Documents hold one token more than is read.
   template <class Next>
-  void expect_equal(const std::vector<Document>& documents, IndexerStage stage, const Next& next) {
+  void expect_equal(const std::vector<Document>& documents, IndexerMode mode, const Next& next) {
     std::vector<Whole> wholes;
     std::vector<SequenceCache> caches;
     for (const Document& d : documents) {
-      wholes.push_back(whole(d, stage));
-      caches.emplace_back(*model_, stage, static_cast<std::int64_t>(d.size()) / 2);
+      wholes.push_back(whole(d, mode));
+      caches.emplace_back(*model_, mode, static_cast<std::int64_t>(d.size()) / 2);
     }
     const std::int64_t V = config_.vocab_size;
     for (bool any = true; any;) {
@@ -127,20 +127,19 @@ class Decode : public ::testing::Test {
 
 TEST_F(Decode, AnyPiecesEqualTheWholeForward) {
   const Document d = document(67, 1);
-  for (const IndexerStage stage :
-       {IndexerStage::kSparse, IndexerStage::kWarmup, IndexerStage::kDense}) {
+  for (const IndexerMode mode : {IndexerMode::kSparse, IndexerMode::kWarmup, IndexerMode::kDense}) {
     for (const std::int64_t piece : {1, 2, 3, 4, 5, 7, 8, 13, 28, 66, 67}) {
-      SCOPED_TRACE(concat(name_of(stage), ", pieces of ", piece));
-      expect_equal({d}, stage, [&](std::size_t, std::int64_t) { return piece; });
+      SCOPED_TRACE(concat(name_of(mode), ", pieces of ", piece));
+      expect_equal({d}, mode, [&](std::size_t, std::int64_t) { return piece; });
     }
   }
   // A prompt, then token by token; and any pieces at all.
-  expect_equal({d}, IndexerStage::kSparse,
+  expect_equal({d}, IndexerMode::kSparse,
                [&](std::size_t, std::int64_t left) { return left == 67 ? 41 : 1; });
   for (std::uint64_t seed = 1; seed <= 10; ++seed) {
     const Rng rng(seed, Purpose::kTest);
     std::uint64_t draw = 0;
-    expect_equal({d}, IndexerStage::kSparse, [&](std::size_t, std::int64_t) {
+    expect_equal({d}, IndexerMode::kSparse, [&](std::size_t, std::int64_t) {
       return 1 + static_cast<std::int64_t>(rng.below(draw++, 20));
     });
   }
@@ -153,7 +152,7 @@ TEST_F(Decode, SeveralSequencesShareACall) {
     const Rng rng(seed, Purpose::kTest);
     std::uint64_t draw = 0;
     // Some calls leave a sequence out.
-    expect_equal(documents, IndexerStage::kSparse, [&](std::size_t s, std::int64_t left) {
+    expect_equal(documents, IndexerMode::kSparse, [&](std::size_t s, std::int64_t left) {
       const auto n = static_cast<std::int64_t>(rng.below(draw++, 9));
       return s == 0 && left > 0 ? std::max<std::int64_t>(n, 1) : n;
     });
@@ -173,7 +172,7 @@ TEST_F(Decode, EveryResidualFeedForwardAndKernel) {
         c.scoring_func = score;
         use(c, 7);
         use_wide_gemm(wide);
-        expect_equal({document(31, 6)}, IndexerStage::kSparse,
+        expect_equal({document(31, 6)}, IndexerMode::kSparse,
                      [](std::size_t, std::int64_t left) { return left > 12 ? 9 : 1; });
         use_wide_gemm(true);
       }
@@ -193,7 +192,7 @@ TEST_F(Decode, OddSizes) {
       c.compress_rate_hca = 2 * rate;
       use(c, 3);
       for (const std::int64_t piece : {1, 6, 33}) {
-        expect_equal({document(70, 8)}, IndexerStage::kSparse,
+        expect_equal({document(70, 8)}, IndexerMode::kSparse,
                      [&](std::size_t, std::int64_t) { return piece; });
       }
     }
@@ -211,17 +210,17 @@ TEST_F(Decode, FourThousandTokens) {
   c.index_topk = 64;
   use(c);
   const Document d = document(4096, 9);
-  expect_equal({d}, IndexerStage::kSparse,
+  expect_equal({d}, IndexerMode::kSparse,
                [](std::size_t, std::int64_t left) { return left > 130 ? 512 : 1; });
   set_thread_count(2);
-  expect_equal({d}, IndexerStage::kSparse,
+  expect_equal({d}, IndexerMode::kSparse,
                [](std::size_t, std::int64_t left) { return left > 3 ? 331 : 1; });
 }
 
 // A warm sequence takes nothing from the heap, and its cache grows by what spec 11.1 says.
 TEST_F(Decode, NoHeapCallsAndFewBytes) {
   const Document d = document(400, 10);
-  SequenceCache cache(*model_, IndexerStage::kSparse, 400);
+  SequenceCache cache(*model_, IndexerMode::kSparse, 400);
   model_->ropes(400);
   std::vector<std::size_t> bytes;
   bytes.reserve(400);
@@ -257,7 +256,7 @@ TEST_F(Decode, CallersMistakes) {
   c.max_position_embeddings = 9;
   use(c);
   const Document d = document(9, 11);
-  SequenceCache cache(*model_, IndexerStage::kSparse, 9), dense(*model_, IndexerStage::kDense, 9);
+  SequenceCache cache(*model_, IndexerMode::kSparse, 9), dense(*model_, IndexerMode::kDense, 9);
   const auto message = [&](std::vector<DecodeChunk> chunks) {
     try {
       decode(*model_, tape_, chunks);

@@ -239,7 +239,7 @@ TEST(LoadConfig, CompressedLayersAreConfigured) {
   EXPECT_EQ(c.model.index_topk, 5);
   EXPECT_EQ(c.model.rope_compress.theta, 77.0);
   EXPECT_EQ(c.loss.index_kl, 0.25);
-  EXPECT_EQ(c.indexer.stages, (std::vector<IndexerSpec>{{IndexerStage::kWarmup, 0}}));
+  EXPECT_EQ(c.indexer.modes, (std::vector<IndexerSpec>{{IndexerMode::kWarmup, 0}}));
   EXPECT_EQ(problems_of(kSmall, {"model.layer_types=[compressed_sparse_attention, full_attention]",
                                  "model.index_head_dim=30"}),
             "argument 'model.index_head_dim=30': model.index_head_dim: 30 is narrower than "
@@ -251,16 +251,10 @@ TEST(LoadConfig, StagesOfTheIndexer) {
                                    {"indexer.stage=[{stage: dense}, {stage: warmup, from_step: 3}, "
                                     "{stage: sparse, from_step: 7}]"},
                                    {});
-  const auto dense = IndexerStage::kDense, warmup = IndexerStage::kWarmup,
-             sparse = IndexerStage::kSparse;
-  EXPECT_EQ(c.indexer.stages, (std::vector<IndexerSpec>{{dense, 0}, {warmup, 3}, {sparse, 7}}));
-  EXPECT_EQ(c.indexer.at(0), dense);
-  EXPECT_EQ(c.indexer.at(2), dense);
-  EXPECT_EQ(c.indexer.at(3), warmup);
-  EXPECT_EQ(c.indexer.at(6), warmup);
-  EXPECT_EQ(c.indexer.at(7), sparse);
-  EXPECT_EQ(c.indexer.at(1000000), sparse);
-  EXPECT_EQ(RunConfig().indexer.at(0), sparse);
+  const auto dense = IndexerMode::kDense, warmup = IndexerMode::kWarmup,
+             sparse = IndexerMode::kSparse;
+  EXPECT_EQ(c.indexer.modes, (std::vector<IndexerSpec>{{dense, 0}, {warmup, 3}, {sparse, 7}}));
+  EXPECT_EQ(RunConfig().indexer.modes, (std::vector<IndexerSpec>{{sparse, 0}}));
 
   const BadValue cases[] = {
       {"sparze", "'sparze' is not known; did you mean 'sparse'?"},

@@ -78,11 +78,11 @@ TEST(Evaluator, GivesUpBetweenMicroBatches) {
   const auto evaluate_until = [&](int last) {
     asked = 0;
     return evaluate_unless([&] { return ++asked == last; }, *model, tape, data, 2, 0,
-                           IndexerStage::kSparse);
+                           IndexerMode::kSparse);
   };
   EXPECT_TRUE(evaluate_until(-1));
-  EXPECT_EQ(asked, 8);  // four micro-batches of seven episodes, each with answers
-  for (int last = 1; last <= 8; ++last) {
+  EXPECT_EQ(asked, 4);  // micro-batches of seven episodes
+  for (int last = 1; last <= 4; ++last) {
     EXPECT_FALSE(evaluate_until(last));
     EXPECT_EQ(asked, last);
   }
@@ -131,8 +131,8 @@ TEST(Evaluator, ContextOfATaskIsNoPaddingToAStep) {
   const StepOutcome out = runner.gradients(batches, {});
   const Counted a = count_by_hand(*model, batches[0]), b = count_by_hand(*model, batches[1]);
   const double mean = (a.sum + b.sum) / static_cast<double>(a.tokens + b.tokens);
-  EXPECT_NEAR(out.ce, mean, 1e-4 * mean);
-  for (const MoeStats& stats : runner.stats()) {
+  EXPECT_NEAR(out.parts.ce, mean, 1e-4 * mean);
+  for (const BlockStats& stats : runner.stats()) {
     EXPECT_EQ(std::accumulate(stats.load.begin(), stats.load.end(), std::int64_t{0}), 6 * 48 * 2);
   }
 }

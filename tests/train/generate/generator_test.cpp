@@ -33,11 +33,11 @@ class Generator : public ::testing::Test {
   Generator() { set_thread_count(1); }
 
   Generation run(const std::vector<std::string>& prompts, const GenerateConfig& config,
-                 IndexerStage stage = IndexerStage::kSparse, const EmitText& emit = nullptr) {
-    return generate(*model_, tape_, tokenizer_, prompts, config, stage, emit);
+                 IndexerMode mode = IndexerMode::kSparse, const EmitText& emit = nullptr) {
+    return generate(*model_, tape_, tokenizer_, prompts, config, mode, emit);
   }
   // A whole forward for every token.
-  std::string plain(const std::string& prompt, const GenerateConfig& config, IndexerStage stage) {
+  std::string plain(const std::string& prompt, const GenerateConfig& config, IndexerMode mode) {
     const Rng rng(config.seed, Purpose::kSampling);
     TokenSampler sampler(config.sampling);
     Batch batch;
@@ -50,7 +50,8 @@ class Generator : public ::testing::Test {
       batch.targets.assign(batch.tokens.size(), 0);
       batch.first.assign(batch.tokens.size(), 0);
       const std::int64_t last = batch.T - 1;
-      const Tensor logits = model_->logits_of_rows(tape_, batch, std::span(&last, 1), stage);
+      const Hidden hidden = model_->forward(tape_, batch, {.indexer = {mode, false}});
+      const Tensor logits = model_->logits_of_rows(tape_, hidden.X, std::span(&last, 1));
       const std::int32_t next =
           sampler.draw({logits.as<float>(), 258}, rng.uniform(static_cast<std::uint64_t>(i)));
       tape_.end_microbatch();
@@ -69,17 +70,17 @@ class Generator : public ::testing::Test {
 TEST_F(Generator, WritesWhatAWholeForwardForEveryTokenWrites) {
   const std::string prompt = "In the beginning was the word";
   std::vector<std::string> texts;
-  for (const IndexerStage stage : {IndexerStage::kSparse, IndexerStage::kDense}) {
+  for (const IndexerMode mode : {IndexerMode::kSparse, IndexerMode::kDense}) {
     for (const Sampling& sampling : {Sampling{0.8, 0, 1.0}, Sampling{0.0, 0, 1.0},
                                      Sampling{1.5, 20, 1.0}, Sampling{1.0, 0, 0.7}}) {
       for (const std::string& begin : {prompt, std::string()}) {
         const GenerateConfig config{60, sampling, 4, {}};
-        texts.push_back(run({begin}, config, stage).texts.at(0).text);
-        EXPECT_EQ(texts.back(), plain(begin, config, stage));
+        texts.push_back(run({begin}, config, mode).texts.at(0).text);
+        EXPECT_EQ(texts.back(), plain(begin, config, mode));
       }
     }
   }
-  // The stage matters, and so do the rules of drawing.
+  // The mode matters, and so do the rules of drawing.
   std::sort(texts.begin(), texts.end());
   EXPECT_EQ(std::unique(texts.begin(), texts.end()), texts.end());
 }
@@ -112,7 +113,7 @@ TEST_F(Generator, PromptsTogetherAreEachAlone) {
   std::vector<std::string> emitted(prompts.size());
   std::vector<int> ends(prompts.size());
   const Generation together =
-      run(prompts, config, IndexerStage::kSparse, [&](std::size_t i, const std::string& piece) {
+      run(prompts, config, IndexerMode::kSparse, [&](std::size_t i, const std::string& piece) {
         EXPECT_EQ(ends.at(i), 0);
         emitted.at(i) += piece;
         ends.at(i) += piece.empty() ? 1 : 0;
@@ -147,11 +148,11 @@ TEST_F(Generator, LongPromptsAndTheLastPosition) {
     EXPECT_EQ(text.tokens, 10);  // the last one is drawn at position 1,099, and not read
   }
   EXPECT_TRUE(
-      plain(prompt, {10, {0.8, 0, 1.0}, 1, {}}, IndexerStage::kSparse).starts_with(text.text));
+      plain(prompt, {10, {0.8, 0, 1.0}, 1, {}}, IndexerMode::kSparse).starts_with(text.text));
   // A longer prompt takes no more of the tape than 512 tokens take, all prompts together.
   const auto tape_bytes = [&](const std::vector<std::string>& prompts) {
     Tape tape({std::size_t{1} << 32, std::size_t{1} << 20});
-    generate(*model_, tape, tokenizer_, prompts, {1, {}, 1, {}}, IndexerStage::kSparse);
+    generate(*model_, tape, tokenizer_, prompts, {1, {}, 1, {}}, IndexerMode::kSparse);
     return static_cast<double>(tape.stats().bytes());
   };
   const double of_a_step = tape_bytes({std::string(511, 'c')});

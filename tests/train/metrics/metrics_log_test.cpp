@@ -53,7 +53,7 @@ TEST(MetricsLog, ResumeDropsLaterLinesOfEveryKind) {
   EXPECT_EQ(steps_in(path), "st1 la1 ev1 ev1 ");
   log.write(step(2));
   EXPECT_EQ(steps_in(path), "st1 la1 ev1 ev1 st2 ");
-  log.drop_after(1);
+  log.rewind(1);
   log.write(step(2));
   EXPECT_EQ(steps_in(path), "st1 la1 ev1 ev1 st2 ");
 }

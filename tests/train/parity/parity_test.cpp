@@ -213,7 +213,7 @@ ParityComparison compared(const ParityCase& c, const std::string& changed = "", 
     }
     return got;
   };
-  const auto losses = [&](const std::string& name, LossParts parts) {
+  const auto losses = [&](const std::string& name, GoldenLosses parts) {
     if (name == changed) parts.loss *= factor;
     if (name + "_parts" == changed) parts.mtp *= factor;
     return parts;
@@ -232,8 +232,8 @@ ParityComparison compared(const ParityCase& c, const std::string& changed = "", 
   for (const auto& [name, want] : c.grad) result.gradient(name, values("grad/" + name, want));
   for (const auto& [name, want] : c.grad_ce) result.gradient_ce(name, values("ce/" + name, want));
   result.losses(losses("loss", *c.losses));
-  const std::vector<LossParts> adamw{c.adamw[0].losses, losses("adamw", c.adamw[1].losses)};
-  const std::vector<LossParts> muon{c.muon[0].losses, losses("muon", c.muon[1].losses)};
+  const std::vector<GoldenLosses> adamw{c.adamw[0].losses, losses("adamw", c.adamw[1].losses)};
+  const std::vector<GoldenLosses> muon{c.muon[0].losses, losses("muon", c.muon[1].losses)};
   result.adamw(adamw);
   result.muon(muon);
   return result;

@@ -13,6 +13,7 @@
 #include "autograd/kernels/gemm.h"
 #include "tests/optim/testing.h"
 #include "tests/support/heap_count.h"
+#include "tests/support/step_plan.h"
 #include "tests/support/tiny_model.h"
 #include "train/run/memory_estimate.h"
 #include "train/trainer.h"
@@ -50,17 +51,17 @@ struct Trace {
 };
 
 Trace run(const ModelConfig& config, const Options& options, int steps,
-          IndexerStage stage = IndexerStage::kSparse) {
+          IndexerMode mode = IndexerMode::kSparse) {
   const auto model = random_model(config);
   Tape tape({std::size_t{1} << 30, std::size_t{1} << 30});
   StepRunner runner(*model, tape, options);
   const std::vector<Batch> batches = micro_batches(options.micro_batches, 40, config.vocab_size);
   Trace trace;
   for (int step = 1; step <= steps; ++step) {
-    const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, stage}, step, 2e-3);
+    const StepOutcome out = runner.step(batches, step_plan({0.3, 0.01, 0.5}, step, 2e-3, mode));
     EXPECT_TRUE(out.updated);
-    trace.losses.insert(trace.losses.end(),
-                        {out.ce, out.mtp, out.balance, out.index_kl, out.grads.norm});
+    trace.losses.insert(trace.losses.end(), {out.parts.ce, out.parts.mtp, out.parts.balance,
+                                             out.parts.index_kl, out.grads.norm});
   }
   trace.gradients.assign(runner.flat_gradients().begin(), runner.flat_gradients().end());
   trace.values.assign(model->store().values().begin(), model->store().values().end());
@@ -116,22 +117,21 @@ TEST(StepRunner, EqualBitsForEitherKernelWidth) {
 }
 
 TEST(StepRunner, EqualBitsOfAHybridModel) {
-  for (const IndexerStage stage :
-       {IndexerStage::kDense, IndexerStage::kWarmup, IndexerStage::kSparse}) {
-    SCOPED_TRACE(name_of(stage));
+  for (const IndexerMode mode : {IndexerMode::kDense, IndexerMode::kWarmup, IndexerMode::kSparse}) {
+    SCOPED_TRACE(name_of(mode));
     Options options;
     options.micro_batches = 3;
-    const Trace want = run(hybrid_config(), options, 2, stage);
-    EXPECT_EQ(want.losses[3] > 0.0, stage != IndexerStage::kDense);
+    const Trace want = run(hybrid_config(), options, 2, mode);
+    EXPECT_EQ(want.losses[3] > 0.0, mode != IndexerMode::kDense);
     options.recompute = true;
     for_thread_counts([&](int threads) {
-      EXPECT_TRUE(run(hybrid_config(), options, 2, stage) == want) << threads << " threads";
+      EXPECT_TRUE(run(hybrid_config(), options, 2, mode) == want) << threads << " threads";
     });
   }
 }
 
 // While the indexers warm up they alone change, moments and router biases included; in the dense
-// stage nothing but weight decay touches them.
+// mode nothing but weight decay touches them.
 TEST(StepRunner, StagesMoveWhatTheySay) {
   const ModelConfig config = hybrid_config();
   for (const bool recompute : {false, true}) {
@@ -163,33 +163,37 @@ TEST(StepRunner, StagesMoveWhatTheySay) {
         }
         return s;
       };
-      const auto step = [&](std::int64_t number, IndexerStage stage) {
-        const StepOutcome out = runner.step(batches, {0.3, 0.01, 0.5, stage}, number, 1e-3);
+      const auto step = [&](std::int64_t number, IndexerMode mode) {
+        const StepOutcome out =
+            runner.step(batches, step_plan({0.3, 0.01, 0.5}, number, 1e-3, mode));
         EXPECT_TRUE(out.updated);
-        EXPECT_EQ(out.index_kl > 0.0, stage != IndexerStage::kDense);
-        EXPECT_EQ(out.loss, out.ce + out.mtp + out.balance + out.index_kl);
-        EXPECT_GT(out.ce, 0.0);
+        EXPECT_EQ(out.parts.index_kl > 0.0, mode != IndexerMode::kDense);
+        EXPECT_EQ(out.loss(),
+                  out.parts.ce + out.parts.mtp + out.parts.balance + out.parts.index_kl);
+        EXPECT_GT(out.parts.ce, 0.0);
         return out;
       };
       const State start = look();
-      step(1, IndexerStage::kWarmup);
+      step(1, IndexerMode::kWarmup);
       const State warm = look();
       EXPECT_EQ(warm.buffers, start.buffers);
       for (const auto& [name, values] : warm.params) {
-        EXPECT_EQ(values != start.params.at(name), is_indexer_name(name)) << name;
+        EXPECT_EQ(values != start.params.at(name), name.find(".indexer.") != std::string::npos)
+            << name;
       }
       for (const auto& [name, values] : warm.moments) {
-        EXPECT_EQ(values != start.moments.at(name), is_indexer_name(name)) << name;
+        EXPECT_EQ(values != start.moments.at(name), name.find(".indexer.") != std::string::npos)
+            << name;
       }
-      step(2, IndexerStage::kSparse);
+      step(2, IndexerMode::kSparse);
       const State sparse = look();
       EXPECT_NE(sparse.buffers, warm.buffers);
       for (const auto& [name, values] : sparse.params) {
         EXPECT_NE(values, warm.params.at(name)) << name;
       }
-      step(3, IndexerStage::kDense);
+      step(3, IndexerMode::kDense);
       for (const ModelParam& p : model->store().params()) {
-        if (!is_indexer(p)) continue;
+        if (p.group != ParamGroup::kIndexer) continue;
         const float* gradient = runner.flat_gradients().data() + p.offset;
         EXPECT_TRUE(std::all_of(gradient, gradient + p.value.shape.numel(), [](float g) {
           return g == 0.0F;
@@ -217,14 +221,14 @@ TEST(StepRunner, MeansAreOverTheStep) {
   StepRunner two(*model, tape, options);
   const std::vector<Batch> batches{pack(12, {{random_document(12, V, 1)}}),
                                    pack(12, {{random_document(3, V, 2)}})};
-  const StepOutcome split = two.gradients(batches, {0.3, 0.01});
+  const StepOutcome split = two.gradients(batches, step_plan({0.3, 0.01}));
   const std::vector<float> gradients(two.flat_gradients().begin(), two.flat_gradients().end());
   StepRunner one(*model, tape, {});
   const Batch joined = pack(12, {{random_document(12, V, 1)}, {random_document(3, V, 2)}});
-  const StepOutcome whole = one.gradients({&joined, 1}, {0.3, 0.01});
-  EXPECT_NEAR(split.loss, whole.loss, 1e-6 * whole.loss);
+  const StepOutcome whole = one.gradients({&joined, 1}, step_plan({0.3, 0.01}));
+  EXPECT_NEAR(split.loss(), whole.loss(), 1e-6 * whole.loss());
   EXPECT_NEAR(split.mtp_mean, whole.mtp_mean, 1e-6 * whole.mtp_mean);
-  EXPECT_NEAR(split.balance, whole.balance, 1e-6 * whole.balance);
+  EXPECT_NEAR(split.parts.balance, whole.parts.balance, 1e-6 * whole.parts.balance);
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     ASSERT_NEAR(gradients[i], one.flat_gradients()[i], 1e-4 * std::abs(gradients[i]) + 1e-6);
   }
@@ -240,8 +244,8 @@ TEST(StepRunner, PaddingCountsNowhere) {
     StepRunner runner(*model, tape, {});
     const Batch batch = pack(T, {{random_document(9, V, 1)}, {random_document(11, V, 2)}});
     Trace trace;
-    const StepOutcome out = runner.step({&batch, 1}, {0.3, 0.01}, 1, 1e-3);
-    trace.losses = {out.ce, out.mtp, out.balance};
+    const StepOutcome out = runner.step({&batch, 1}, step_plan({0.3, 0.01}));
+    trace.losses = {out.parts.ce, out.parts.mtp, out.parts.balance};
     for (const BlockStats& s : runner.stats()) {
       trace.loads.insert(trace.loads.end(), s.load.begin(), s.load.end());
       trace.clamped.insert(trace.clamped.end(), {s.clamped.gate_high, s.clamped.up_high,
@@ -279,20 +283,14 @@ TEST(StepRunner, TheMtpRouterCountsWithoutTargets) {
     const std::vector<std::int64_t>& load = runner.stats().back().load;
     return std::accumulate(load.begin(), load.end(), std::int64_t{0});
   };
-  const StepOutcome with = runner.gradients({&batch, 1}, {0.3, 0.01});
-  EXPECT_EQ(with.mtp, 0.0);
+  const StepOutcome with = runner.gradients({&batch, 1}, step_plan({0.3, 0.01}));
+  EXPECT_EQ(with.parts.mtp, 0.0);
   EXPECT_EQ(routed(), 2 * config.num_experts_per_tok);
-  const StepOutcome without = runner.gradients({&batch, 1}, {std::nullopt, 0.01});
+  const StepOutcome without = runner.gradients({&batch, 1}, step_plan({std::nullopt, 0.01}));
   EXPECT_EQ(routed(), 0);
-  EXPECT_GT(with.balance, without.balance + 0.005);
-  EXPECT_EQ(runner.gradients({&batch, 1}, {0.0, 0.01}).balance, with.balance);
-}
-
-TEST(StepRunner, WithoutAWeightInTheConfigurationMtpDoesNotRun) {
-  RunConfig config;
-  config.loss.mtp_late = 0.0;
-  EXPECT_EQ(loss_config(config, 0, false).mtp, 0.3);
-  EXPECT_EQ(loss_config(config, 0, true).mtp, std::nullopt);
+  EXPECT_GT(with.parts.balance, without.parts.balance + 0.005);
+  EXPECT_EQ(runner.gradients({&batch, 1}, step_plan({0.0, 0.01})).parts.balance,
+            with.parts.balance);
 }
 
 TEST(StepRunner, RouterBiasesFollowTheLoads) {
@@ -305,7 +303,7 @@ TEST(StepRunner, RouterBiasesFollowTheLoads) {
   EXPECT_EQ(model->blocks()[0].feed_forward().bias(), nullptr);  // hash-routed
   const std::vector<float> before(bias->value.as<float>(), bias->value.as<float>() + 5);
   const Batch batch = pack(30, {{random_document(30, config.vocab_size, 1)}});
-  runner.step({&batch, 1}, {}, 1, 1e-3);
+  runner.step({&batch, 1}, step_plan());
   const std::vector<std::int64_t>& load = runner.stats()[1].load;
   for (std::size_t e = 0; e < 5; ++e) {
     const double mean = 30.0 * 2 / 5;
@@ -326,11 +324,11 @@ TEST(StepRunner, GivingUpChangesNothing) {
   const std::vector<Batch> batches = micro_batches(3, 20, config.vocab_size);
   const std::vector<float> before(model->store().values().begin(), model->store().values().end());
   int asked = 0;
-  const StepOutcome out = runner.step(batches, {}, 1, 1e-3, [&] { return ++asked == 3; });
+  const StepOutcome out = runner.step(batches, step_plan(), [&] { return ++asked == 3; });
   EXPECT_FALSE(out.finished || out.updated);
   EXPECT_EQ(asked, 3);
   EXPECT_TRUE(std::equal(before.begin(), before.end(), model->store().values().begin()));
-  EXPECT_TRUE(runner.step(batches, {}, 1, 1e-3).updated);
+  EXPECT_TRUE(runner.step(batches, step_plan()).updated);
 }
 
 TEST(StepRunner, BadNumbersChangeNothingAndAreNamed) {
@@ -345,7 +343,7 @@ TEST(StepRunner, BadNumbersChangeNothingAndAreNamed) {
     }
     const std::vector<float> before(model->store().values().begin(), model->store().values().end());
     tape.trace_numbers(true);
-    const StepOutcome out = runner.step({&batch, 1}, {}, 1, 1e-3);
+    const StepOutcome out = runner.step({&batch, 1}, step_plan());
     EXPECT_TRUE(out.finished);
     EXPECT_FALSE(out.updated);
     EXPECT_EQ(std::memcmp(before.data(), model->store().values().data(), before.size() * 4), 0);
@@ -378,10 +376,10 @@ TEST_P(Kinds, LossFallsOnARepeatedBatch) {
                                   {random_document(11, config.vocab_size, 2)}});
     double first = 0.0, last = 0.0;
     for (int step = 1; step <= 20; ++step) {
-      const StepOutcome out = runner.step({&batch, 1}, {}, step, 5e-3);
+      const StepOutcome out = runner.step({&batch, 1}, step_plan({}, step, 5e-3));
       ASSERT_TRUE(out.updated) << out.grads.first_bad;
       EXPECT_GT(out.grads.norm, 0.0);
-      (step == 1 ? first : last) = out.loss;
+      (step == 1 ? first : last) = out.loss();
     }
     EXPECT_LT(last, 0.8 * first) << (muon ? "Muon" : "AdamW");
   }
@@ -421,6 +419,7 @@ INSTANTIATE_TEST_SUITE_P(StepRunner, Kinds, ::testing::ValuesIn(kinds()));
 
 struct Warm {
   RunConfig config;
+  BatchSizes sizes;
   std::unique_ptr<Model> model;
   Tape tape;
   std::unique_ptr<StepRunner> runner;
@@ -431,11 +430,10 @@ struct Warm {
     config.model.hidden_size = 48;
     config.model.hc_mult = 4;
     config.model.finish("test");
-    config.data.sequence_length = T;
-    config.train.micro_batch = 2;
     config.train.recompute = recompute ? RecomputePolicy::kBlock : RecomputePolicy::kNone;
     model = random_model(config.model);
-    const MemoryEstimate estimate = estimate_memory(*model, config, 2);
+    sizes = {0, T, 4 * T, 2};
+    const MemoryEstimate estimate = estimate_memory(*model, config, sizes);
     Options options;
     options.recompute = recompute;
     options.micro_batches = 2;
@@ -444,7 +442,9 @@ struct Warm {
     runner = std::make_unique<StepRunner>(*model, tape, options);
     batches = micro_batches(2, T, config.model.vocab_size);
   }
-  void step(std::int64_t number) { EXPECT_TRUE(runner->step(batches, {}, number, 1e-3).updated); }
+  void step(std::int64_t number) {
+    EXPECT_TRUE(runner->step(batches, step_plan({}, number)).updated);
+  }
 };
 
 TEST(StepRunner, AWarmStepTakesNothingFromTheHeapAndTouchesNoNewPage) {
@@ -491,19 +491,19 @@ TEST(StepRunner, AWarmStepOfOtherDocumentsTakesNothingFromTheHeap) {
   }
 }
 
-// A stage with fewer micro-batches, longer ones: as if the runner had been made for it.
+// A mode with fewer micro-batches, longer ones: as if the runner had been made for it.
 TEST(StepRunner, GoesOnInAnotherStage) {
   Warm staged(false, true), alone(false, true);
   Options options;
   options.micro_batches = 1;
   const std::vector<Batch> longer = micro_batches(1, 96, staged.config.model.vocab_size);
-  staged.runner->gradients(staged.batches, {});  // leaves no trace
+  staged.runner->gradients(staged.batches, step_plan());  // leaves no trace
   staged.runner->set_micro_batches(1);
   StepRunner made_for_it(*alone.model, alone.tape, options);
   for (int step = 1; step <= 3; ++step) {
     const StepOutcome a = staged.runner->step(longer, {}, step, 1e-3);
-    const StepOutcome b = made_for_it.step(longer, {}, step, 1e-3);
-    EXPECT_EQ(a.loss, b.loss);
+    const StepOutcome b = made_for_it.step(longer, step_plan({}, step));
+    EXPECT_EQ(a.loss(), b.loss());
     EXPECT_EQ(a.grads.norm, b.grads.norm);
   }
   EXPECT_THROW(staged.runner->set_micro_batches(3), Error);
@@ -518,7 +518,7 @@ TEST(StepRunner, GoesOnInAnotherStage) {
 TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
   for (const bool recompute : {false, true}) {
     Warm hybrid(recompute, true, true);
-    const MemoryEstimate of_hybrid = estimate_memory(*hybrid.model, hybrid.config, 2);
+    const MemoryEstimate of_hybrid = estimate_memory(*hybrid.model, hybrid.config, hybrid.sizes);
     hybrid.step(1);  // of packed documents, which have fewer entries
     EXPECT_LE(hybrid.tape.stats().arena_low_peak, of_hybrid.tape.arena_low_peak);
     EXPECT_LT(hybrid.tape.stats().grad_peak, of_hybrid.tape.grad_peak);
@@ -530,7 +530,7 @@ TEST(StepRunner, TheEstimateIsWhatAStepTakes) {
 
     Warm warm(recompute, true);
     std::string dump;
-    const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, 2, &dump);
+    const MemoryEstimate estimate = estimate_memory(*warm.model, warm.config, warm.sizes, &dump);
     EXPECT_THAT(dump, HasSubstr(recompute ? "\nrecompute layers.1 " : "\nattention layers.1 "));
     EXPECT_THAT(dump, HasSubstr("cross_entropy mtp.0 "));
     Warm real(recompute, true);
@@ -550,12 +550,10 @@ TapeStats peaks(std::int64_t T, bool recompute, std::int64_t window = 5, bool hy
   if (!hybrid) config.model.layer_types.assign(4, AttentionKind::kSliding);
   config.model.mlp_layer_types.assign(config.model.layer_types.size(), FeedForwardKind::kMoe);
   config.model.finish("test");
-  config.data.sequence_length = T;
-  config.train.micro_batch = 1;
   config.train.recompute = recompute ? RecomputePolicy::kBlock : RecomputePolicy::kNone;
   Model model(config.model);
   model.allocate();
-  return estimate_memory(model, config, 1).tape;
+  return estimate_memory(model, config, BatchSizes{0, T, T, 1}).tape;
 }
 
 TEST(StepRunner, MemoryGrowsAtMostLinearlyWithLength) {

@@ -59,10 +59,10 @@ struct Names<RouterScore> {
   static bool works(RouterScore) { return true; }
 };
 template <>
-struct Names<IndexerStage> {
-  static constexpr IndexerStage kAll[] = {IndexerStage::kDense, IndexerStage::kWarmup,
-                                          IndexerStage::kSparse};
-  static bool works(IndexerStage) { return true; }
+struct Names<IndexerMode> {
+  static constexpr IndexerMode kAll[] = {IndexerMode::kDense, IndexerMode::kWarmup,
+                                         IndexerMode::kSparse};
+  static bool works(IndexerMode) { return true; }
 };
 template <>
 struct Names<RecomputePolicy> {

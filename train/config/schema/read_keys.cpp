@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "train/config/document/suggest.h"
-#include "train/config/published/published_keys.h"
 #include "train/config/schema/schema.h"
 
 namespace shoal {
@@ -140,7 +139,6 @@ Node* make(Node& root, const std::vector<std::string>& path, const Place& place)
 }  // namespace
 
 void resolve_aliases(Node& root, Problems& problems) {
-  modernise_yaml_model(root, problems);
   for (const Key& key : schema()) {
     if (key.alias.empty()) continue;
     auto taken = take(root, split(key.alias));

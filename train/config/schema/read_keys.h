@@ -12,8 +12,7 @@ namespace shoal {
 // Which place gave each key its value; keys with their default are absent.
 using Origins = std::map<std::string, Place>;
 
-// Moves aliases (model.rope_theta) to where the schema has them, and turns published_keys.h's into
-// what the schema has. Both in one document: a problem.
+// Moves aliases (model.rope_theta) to where the schema has them. Both in one document: a problem.
 void resolve_aliases(Node& root, Problems& problems);
 
 // Stores every value of the tree in `config` and its place in `origins`. Unknown keys are

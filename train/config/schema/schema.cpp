@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "train/config/schema/key_makers.h"
+#include "train/config/schema/size_keys.h"
 #include "train/config/schema/task_keys.h"
-#include "train/config/stages.h"
 
 namespace shoal {
 
@@ -110,11 +110,11 @@ Key batch_stages_key() {
           "{from_step: 400, sequence_length: 2048, batch_tokens: 8192, micro_batch: 1}; what is "
           "left out stays as it was"};
   key.read = [](const Node& node, RunConfig& c, Problems& problems) {
-    if (auto stages = read_stages(node, "train.stages", problems)) {
+    if (auto stages = read_sizes(node, "train.stages", problems)) {
       c.train.stages = std::move(*stages);
     }
   };
-  key.value = [](const RunConfig& c) { return stages_json(c.train.stages); };
+  key.value = [](const RunConfig& c) { return sizes_json(c.train.stages); };
   return key;
 }
 
@@ -166,19 +166,19 @@ Key indexer_key() {
   static const char* const kPath = "indexer.stage";
   Key key{.path = kPath,
           .form = Form::kStages,
-          .choices = names_of_all<IndexerStage>(),
+          .choices = names_of_all<IndexerMode>(),
           .help =
               "CSA layers look at all entries (dense), at all while the indexers alone learn "
               "(warmup), or at those that the indexers choose (sparse); or a list of {stage, "
               "from_step}"};
   key.read = [](const Node& node, RunConfig& c, Problems& problems) {
     if (node.kind != Node::Kind::kList) {
-      if (const auto stage = read_enum<IndexerStage>(node, kPath, problems)) {
-        c.indexer.stages = {{*stage, 0}};
+      if (const auto mode = read_enum<IndexerMode>(node, kPath, problems)) {
+        c.indexer.modes = {{*mode, 0}};
       }
       return;
     }
-    std::vector<IndexerSpec> stages;
+    std::vector<IndexerSpec> modes;
     for (const Node& item : node.items) {
       const Node* stage = item.find("stage");
       const Node* from = item.find("from_step");
@@ -187,36 +187,36 @@ Key indexer_key() {
         problems.add(given.place, kPath,
                      concat("unknown key '", excerpt(given.text), "'; use stage and from_step"));
       }
-      if (stage == nullptr || (from == nullptr && !stages.empty())) {
+      if (stage == nullptr || (from == nullptr && !modes.empty())) {
         problems.add(item.place, kPath,
                      "an entry needs stage and from_step, such as {stage: sparse, from_step: 100}");
         return;
       }
-      const auto value = read_enum<IndexerStage>(*stage, kPath, problems);
+      const auto value = read_enum<IndexerMode>(*stage, kPath, problems);
       const auto step = from == nullptr ? 0 : read_integer(*from, kPath, kSizeOrZero, problems);
       if (!value || !step) return;
-      if (*step != 0 && stages.empty()) {
+      if (*step != 0 && modes.empty()) {
         problems.add(from->place, kPath, "the first stage begins at step 0");
         return;
       }
-      if (!stages.empty() && *step <= stages.back().from_step) {
+      if (!modes.empty() && *step <= modes.back().from_step) {
         problems.add(from->place, kPath, "stages need rising from_step");
         return;
       }
-      stages.push_back({*value, *step});
+      modes.push_back({*value, *step});
     }
-    if (stages.empty()) {
+    if (modes.empty()) {
       problems.add(node.place, kPath, "an empty list; name a stage");
       return;
     }
-    c.indexer.stages = std::move(stages);
+    c.indexer.modes = std::move(modes);
   };
   key.value = [](const RunConfig& c) -> nlohmann::json {
-    const auto& stages = c.indexer.stages;
-    if (stages.size() == 1) return name_of(stages.front().stage);
+    const auto& modes = c.indexer.modes;
+    if (modes.size() == 1) return name_of(modes.front().mode);
     nlohmann::json list = nlohmann::json::array();
-    for (const IndexerSpec& s : stages) {
-      list.push_back({{"stage", name_of(s.stage)}, {"from_step", s.from_step}});
+    for (const IndexerSpec& s : modes) {
+      list.push_back({{"stage", name_of(s.mode)}, {"from_step", s.from_step}});
     }
     return list;
   };

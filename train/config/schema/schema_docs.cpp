@@ -7,7 +7,7 @@
 
 #include "train/config/schema/schema.h"
 #include "train/config/schema/task_keys.h"
-#include "train/config/show_config.h"
+#include "train/config/schema/yaml_text.h"
 
 namespace shoal {
 namespace {

@@ -50,34 +50,29 @@ constexpr std::size_t kMostBytes = std::size_t{64} << 20;  // of a step that the
 // What a trainer does with a configuration: everything is built, and a step taken where it is
 // small.
 void begin(const RunConfig& config) {
-  const std::vector<Stage> stages = stages_of(config);
-  const ScheduleConfig schedule{config.optim.lr, config.optim.end_lr, config.optim.warmup_steps,
-                                config.optim.decay_share, planned_steps(config)};
+  const RunPlan plan(config);
   Model model(require_weights(config));
   model.allocate();
-  const MemoryEstimate memory = estimate_memory(model, config, stages);
-  require_memory(memory, config_at(config, longest(stages)));
+  const MemoryEstimate memory = estimate_memory(model, config, plan.sizes());
+  require_memory(memory, config, largest(plan.sizes()));
   if (memory.total() > kMostBytes) return;
   Tape tape;
-  StepRunner runner(model, tape, step_options(config, most_micro_batches(stages)));
+  StepRunner runner(model, tape, step_options(config, plan.most_micro_batches()));
   model.initialise(config.run.seed, {});
-  const Stage& stage = stages.front();
-  if (stage.batch_tokens > 4096) return;
-  runner.set_micro_batches(stage.micro_batches());
+  const BatchSizes& sizes = plan.sizes().front();
+  if (sizes.batch_tokens > 4096) return;
+  runner.set_micro_batches(sizes.micro_batches());
   std::vector<Batch> batches;
-  for (std::int64_t i = 0; i < stage.micro_batches(); ++i) {
-    batches.push_back(shape_batch(stage.micro_batch, stage.sequence_length, config.model.vocab_size,
+  for (std::int64_t i = 0; i < sizes.micro_batches(); ++i) {
+    batches.push_back(shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size,
                                   static_cast<std::uint64_t>(i)));
   }
-  for (std::int64_t step = 1; step <= 2; ++step) {
-    runner.step(batches, loss_config(config, step, in_decay(schedule, step)), step,
-                learning_rate(schedule, step));
-  }
+  for (std::int64_t done = 0; done < 2; ++done) runner.step(batches, plan.at(done));
   const std::string prompt = "ab";
   GenerateConfig sampling;
   sampling.tokens = std::min<std::int64_t>(config.train.sample_tokens, 4);
   generate(model, tape, *make_tokenizer("bytes"), std::span(&prompt, 1), sampling,
-           config.indexer.at(0));
+           plan.at(0).indexer);
 }
 
 std::string place_of(const std::string& key, const std::string& value) { return key + "=" + value; }

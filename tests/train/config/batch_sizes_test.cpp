@@ -1,4 +1,4 @@
-#include "train/config/stages.h"
+#include "train/config/batch_sizes.h"
 
 #include <gmock/gmock.h>
 
@@ -20,33 +20,21 @@ RunConfig staged() {
   return c;
 }
 
-TEST(Stages, InheritWhatTheyLeaveOut) {
-  const std::vector<Stage> stages = stages_of(staged());
-  ASSERT_EQ(stages.size(), 3U);
-  EXPECT_EQ(stages[0].from_step, 0);
-  EXPECT_EQ(stages[0].sequences(), 8);
-  EXPECT_EQ(stages[0].micro_batches(), 2);
-  EXPECT_EQ(stages[1].sequence_length, 128);
-  EXPECT_EQ(stages[1].batch_tokens, 512);
-  EXPECT_EQ(stages[1].micro_batches(), 2);
-  EXPECT_EQ(stages[2].sequence_length, 128);
-  EXPECT_EQ(stages[2].sequences(), 8);
-  EXPECT_EQ(stages[2].micro_batches(), 4);
-  for (const auto& [step, at] : std::vector<std::pair<std::int64_t, std::size_t>>{
-           {0, 0}, {9, 0}, {10, 1}, {24, 1}, {25, 2}, {1000, 2}}) {
-    EXPECT_EQ(stage_at(stages, step), at) << step;
-  }
+TEST(BatchSizes, InheritWhatTheyLeaveOut) {
+  const std::vector<BatchSizes> all = sizes_of(staged());
+  EXPECT_EQ(all, (std::vector<BatchSizes>{{0, 64, 512, 4}, {10, 128, 512, 2}, {25, 128, 1024, 2}}));
+  EXPECT_EQ(all[0].sequences(), 8);
+  EXPECT_EQ(all[0].micro_batches(), 2);
+  EXPECT_EQ(all[1].micro_batches(), 2);
+  EXPECT_EQ(all[2].sequences(), 8);
+  EXPECT_EQ(all[2].micro_batches(), 4);
   RunConfig from_the_start = staged();
   from_the_start.train.stages = {{0, 256, 0, 1}};
-  ASSERT_EQ(stages_of(from_the_start).size(), 1U);
-  EXPECT_EQ(stages_of(from_the_start)[0].sequence_length, 256);
-  const RunConfig one = config_at(staged(), stages[2]);
-  EXPECT_EQ(stages_of(one).size(), 1U);
-  EXPECT_EQ(one.train.batch_tokens, 1024);
+  EXPECT_EQ(sizes_of(from_the_start), (std::vector<BatchSizes>{{0, 256, 512, 1}}));
 }
 
 // 10 steps of 512, 15 of 512, then of 1024.
-TEST(Stages, CountStepsByTheirTokens) {
+TEST(BatchSizes, CountStepsByTheirTokens) {
   RunConfig c = staged();
   EXPECT_EQ(planned_steps(c), 0);
   const auto steps = [&](double tokens, std::int64_t limit = 0) {
@@ -84,19 +72,19 @@ std::string problems_of(const std::string& stages, const std::string& end = "ste
   return error_of([&] { load_config("a.yaml", {}, {.needs_data = true}); });
 }
 
-TEST(Stages, AreReadAndWrittenBack) {
+TEST(BatchSizes, AreReadAndWrittenBack) {
   const ConfigFiles files;
   files.write("a.yaml", config_with("[{from_step: 10, sequence_length: 128}, "
                                     "{from_step: 20, batch_tokens: 1024, micro_batch: 2}]"));
   const RunConfig c = load_config("a.yaml", {}, {.needs_data = true});
-  EXPECT_EQ(c.train.stages, (std::vector<StageSpec>{{10, 128, 0, 0}, {20, 0, 1024, 2}}));
+  EXPECT_EQ(c.train.stages, (std::vector<SizesSpec>{{10, 128, 0, 0}, {20, 0, 1024, 2}}));
   EXPECT_EQ(parse_config(to_yaml(c), "stored", {}, {.needs_data = true}), c);
   RunConfig other = c;
   other.train.stages[1].from_step = 21;
   EXPECT_THAT(keys_that_change_numbers(c, other), testing::ElementsAre("train.stages"));
 }
 
-TEST(Stages, WrongOnesAreNamedWithTheirPlace) {
+TEST(BatchSizes, WrongOnesAreNamedWithTheirPlace) {
   EXPECT_EQ(problems_of("[{sequence_length: 128}]"),
             "a.yaml:6:12: train.stages: an entry needs from_step, such as {from_step: 100, "
             "sequence_length: 2048}");

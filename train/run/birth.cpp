@@ -1,0 +1,143 @@
+#include "train/run/birth.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "autograd/base/printable.h"
+#include "train/config/show_config.h"
+#include "train/interop/load_weights.h"
+#include "train/run/signals.h"
+#include "train/run/version.h"
+
+namespace shoal {
+namespace fs = std::filesystem;
+namespace {
+
+// Only where a run begins: whoever goes on from a checkpoint may have deleted them since.
+void load_initial_weights(Io& io, const RunConfig& config, Model& model) {
+  const std::string& from = config.train.init_from;
+  if (from.empty()) return;
+  if (ModelWeights::lie_in(from)) {
+    load_weights(model, ModelWeights::open(from));
+  } else {
+    StateView view = model_view(model);
+    copy_state(read_stored(io, from).state, view, from, "/model/");
+  }
+  spdlog::info("weights from {}", printable(from));
+}
+
+std::unique_ptr<RunFolder> open_folder(Io& io, const RunConfig& config) {
+  watch_signals();
+  return std::make_unique<RunFolder>(io, config.run.dir);
+}
+
+// Opens the folder and lets `write` make a run of it. If that fails nothing stays behind.
+std::unique_ptr<RunFolder> begin_folder(Io& io, const RunConfig& config,
+                                        const std::function<void(RunFolder&)>& write) {
+  std::error_code ignored;
+  const bool was_there = fs::exists(config.run.dir, ignored);
+  std::unique_ptr<RunFolder> folder;
+  try {
+    folder = open_folder(io, config);
+    write(*folder);
+  } catch (const Error& error) {
+    if (!was_there && error.why() == Failure::kDisk) {  // else it may be another process's
+      RunFolder::remove_beginning(config.run.dir);
+    }
+    throw;
+  }
+  return folder;
+}
+
+std::optional<std::int64_t> wanted_step(RunConfig& config) {
+  const std::int64_t step = std::exchange(config.checkpoint.step, 0);
+  return step > 0 ? std::optional(step) : std::nullopt;
+}
+
+void check_origin(const LoadReport& report, const std::string& data_fingerprint) {
+  const ManifestInfo& info = report.manifest.info;
+  if (!info.data_fingerprint.empty() &&
+      info.data_fingerprint != data_fingerprint) {  // "": imported
+    reject(Failure::kData, report.path,
+           ": was trained on other data than data.train holds now; restore the corpus, or start "
+           "from these weights with train.init_from");
+  }
+  if (info.cpu_features != cpu_features()) {
+    spdlog::warn(
+        "the checkpoint comes from another kind of processor ({}): results go on "
+        "numerically equivalent, not with equal bits",
+        printable(info.cpu_features));
+  }
+}
+
+}  // namespace
+
+void require_no_run(const RunConfig& config, const std::string& remedy) {
+  if (!holds_run(config.run.dir)) return;
+  reject(Failure::kUsage, config.run.dir, ": holds a run already; ", remedy);
+}
+
+Birth begin_run(Io& io, RunConfig& config, Model& model) {
+  load_initial_weights(io, config, model);
+  config.checkpoint.step = 0;
+  Birth birth;
+  birth.folder = begin_folder(
+      io, config, [&](RunFolder&) { write_run_config(config.run.dir, to_yaml(config)); });
+  return birth;
+}
+
+Birth resume_run(Io& io, RunConfig& config, Model& model, TrainingState& state,
+                 const std::string& data_fingerprint) {
+  Birth birth;
+  birth.folder = open_folder(io, config);
+  CheckpointStore& store = birth.folder->store();
+  const std::optional<std::int64_t> step = wanted_step(config);
+  if (const auto stored = store.read_newest(step)) {
+    const LoadReport& report = stored->report;
+    for (const std::string& warning : report.warnings) spdlog::warn("{}", printable(warning));
+    state.load(stored->state, report.path);
+    birth.saved_step = state.position.step;
+    birth.notes = report.manifest.info.notes;
+    if (const auto seconds = birth.notes.find("run_seconds"); seconds != birth.notes.end()) {
+      birth.earlier_seconds = std::strtod(seconds->second.c_str(), nullptr);
+    }
+    check_origin(report, data_fingerprint);
+    spdlog::info("resumed at step {} from {}", state.position.step, printable(report.path));
+  } else {
+    load_initial_weights(io, config, model);
+    spdlog::info("{} has no checkpoint yet: starting at step 0", printable(config.run.dir));
+  }
+  if (step) {
+    // The lines of metrics after it go, so these go as well; and the next resume goes on from here,
+    // not back again.
+    for (const std::string& path : store.discard_after(state.position.step)) {
+      spdlog::info("removed {}", printable(path));
+    }
+  }
+  write_run_config(config.run.dir, to_yaml(config));
+  return birth;
+}
+
+Birth fork_run(Io& io, RunConfig& config, TrainingState& state, const std::string& from,
+               const ManifestInfo& info) {
+  const CheckpointStore::Stored stored = read_stored(io, from, wanted_step(config));
+  state.load(stored.state, from);
+  Birth birth;
+  birth.folder = begin_folder(io, config, [&](RunFolder& folder) {
+    // Before the configuration makes it a run: a fork without its beginning would start at step 0.
+    StateView view = state.view();
+    view.config = to_yaml(config);
+    folder.store().save(view, info, config.checkpoint.keep);
+    write_run_config(config.run.dir, view.config);
+  });
+  birth.saved_step = state.position.step;
+  spdlog::info("forked at step {} from {}", state.position.step, printable(from));
+  return birth;
+}
+
+}  // namespace shoal
