@@ -14,6 +14,7 @@
 #include "train/generate/evaluator.h"
 #include "train/generate/generator.h"
 #include "train/interop/load_weights.h"
+#include "train/metrics/event_record.h"
 #include "train/metrics/log_setup.h"
 #include "train/report/report.h"
 #include "train/run/signals.h"

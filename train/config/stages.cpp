@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "optim/schedule.h"
 #include "train/config/document/suggest.h"
