@@ -8,7 +8,7 @@ namespace shoal {
 TextPart::TextPart(double value) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), "%g", value);
-  number_ = text.data();
+  own_ = text.data();
 }
 
 std::string concat(std::initializer_list<TextPart> parts) {

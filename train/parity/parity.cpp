@@ -88,18 +88,18 @@ class Runner {
     });
   }
 
-  std::vector<LossParts> train(std::size_t steps) {
-    std::vector<LossParts> parts;
+  std::vector<GoldenStep> train(std::size_t steps) {
+    std::vector<GoldenStep> done;
     const std::vector<std::int64_t>& shape = want_.steps_tokens->shape;
     const std::int64_t B = shape[1], T = shape[2] - 1;
     for (std::size_t i = 0; i < steps; ++i) {
       const Batch batch = batch_of(
           want_.steps_tokens->values.data() + static_cast<std::int64_t>(i) * B * (T + 1), B, T);
-      parts.push_back(
-          parts_of(runner_->step(std::span<const Batch>(&batch, 1), loss(),
-                                 static_cast<std::int64_t>(i) + 1, want_.optimizer->lr)));
+      const StepOutcome out = runner_->step(std::span<const Batch>(&batch, 1), loss(),
+                                            static_cast<std::int64_t>(i) + 1, want_.optimizer->lr);
+      done.push_back({parts_of(out), out.grads.norm});
     }
-    return parts;
+    return done;
   }
 
  private:
