@@ -13,6 +13,7 @@
 #include "train/config/show_config.h"
 #include "train/generate/evaluator.h"
 #include "train/generate/generator.h"
+#include "train/metrics/event_record.h"
 #include "train/metrics/log_setup.h"
 #include "train/report/report.h"
 #include "train/run/signals.h"

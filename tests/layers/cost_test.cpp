@@ -3,14 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "layers/model.h"
+#include "tests/support/paths.h"
 #include "train/config/load_config.h"
 
 namespace shoal {
 namespace {
 
 ModelConfig published(const std::string& name) {
-  return load_config(std::string(SHOAL_SOURCE_DIR) + "/configs/full/" + name + ".yaml", {},
-                     {.needs_data = false})
+  return load_config(source_folder() + "/configs/full/" + name + ".yaml", {}, {.needs_data = false})
       .model;
 }
 

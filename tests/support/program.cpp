@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "autograd/base/check.h"
+#include "tests/support/paths.h"
 
 namespace shoal {
 namespace {
@@ -100,7 +101,7 @@ Program::Program(const std::vector<std::string>& arguments, const ProgramOptions
   if (options.file_bytes >= 0) {
     words.insert(words.end(), {"prlimit", concat("--fsize=", options.file_bytes), "--"});
   }
-  words.emplace_back(SHOAL_PROGRAM);
+  words.push_back(program_file());
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment = environment_of(options);
 

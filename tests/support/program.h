@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/sanitizers.h"
+
 namespace shoal {
 
 // How a process of the built program ended.

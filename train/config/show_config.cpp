@@ -1,6 +1,7 @@
 #include "train/config/show_config.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "autograd/base/sha256.h"

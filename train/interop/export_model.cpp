@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "autograd/base/atomic_file.h"

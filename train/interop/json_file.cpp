@@ -1,5 +1,6 @@
 #include "train/interop/json_file.h"
 
+#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 

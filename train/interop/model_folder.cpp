@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "data/tokenizer/bytes.h"
 #include "train/config/published/model_json.h"

@@ -1,5 +1,7 @@
 #include "train/interop/tokenizer_files.h"
 
+#include <nlohmann/json.hpp>
+
 #include "data/tokenizer/bytes.h"
 
 namespace shoal {

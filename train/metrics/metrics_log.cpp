@@ -3,10 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
 #include "autograd/base/read_file.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "autograd/base/check.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -60,12 +60,7 @@ struct LayerRecord {
   double index_captured = std::numeric_limits<double>::quiet_NaN();
 };
 
-struct EventRecord {
-  std::int64_t step = 0;
-  std::string event;
-  Json fields = Json::object();  // free; `kind`, `step`, `event` and `time` are taken
-  double time = 0;
-};
+struct EventRecord;  // train/metrics/event_record.h
 
 // Numbers that JSON lacks become the strings "nan", "inf" and "-inf".
 Json json_number(double value);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "train/metrics/event_record.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/micro_run.h"
+#include "tests/support/sanitizers.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

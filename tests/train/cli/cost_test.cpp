@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/micro_run.h"
+#include "tests/support/paths.h"
 #include "train/config/load_config.h"
 #include "train/config/published/model_json.h"
 #include "train/metrics/records.h"
@@ -13,7 +15,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const std::string kFlash = std::string(SHOAL_SOURCE_DIR) + "/configs/full/v4-flash.yaml";
+const std::string kFlash = source_folder() + "/configs/full/v4-flash.yaml";
 
 TEST(Cost, OfAPublishedModelAsJson) {
   const Ended ended = run_program({"cost", kFlash, "--context", "4096,1048576", "--json"});

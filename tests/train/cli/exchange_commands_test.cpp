@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/micro_run.h"
 #include "train/interop/json_file.h"

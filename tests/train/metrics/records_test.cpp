@@ -8,6 +8,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/rng.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -120,7 +121,12 @@ std::optional<Enum> read_enum(const Node& node, const std::string& key, Problems
   return chosen ? std::optional(Names<Enum>::kAll[*chosen]) : std::nullopt;
 }
 
-// `at` is a generic lambda that names the field: [](auto& c) -> auto& { return c.optim.lr; }
+// `at` names the field: SHOAL_FIELD(optim.lr).
+template <class At>
+const auto& value_at(const RunConfig& c, At at) {
+  return at(const_cast<RunConfig&>(c));
+}
+
 template <class At>
 Key integer(const std::string& path, At at, const Bounds& range, std::string unit,
             std::string help) {
@@ -132,7 +138,7 @@ Key integer(const std::string& path, At at, const Bounds& range, std::string uni
   key.read = [at, range, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_integer(node, path, range, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -147,7 +153,7 @@ Key number(const std::string& path, At at, const Bounds& range, std::string unit
   key.read = [at, range, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_number(node, path, range, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -157,7 +163,7 @@ Key boolean(const std::string& path, At at, std::string help) {
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_bool(node, path, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -167,7 +173,7 @@ Key text(const std::string& path, At at, std::string help) {
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_text(node, path, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -182,7 +188,7 @@ Key path_or(const std::string& path, const std::string& word, At at, std::string
       at(c) = *value;
     }
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -193,7 +199,7 @@ Key choice(const std::string& path, At at, const std::string& help) {
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_enum<Enum>(node, path, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(name_of(at(c))); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(name_of(value_at(c, at))); };
   return key;
 }
 
@@ -219,7 +225,7 @@ Key choices(const std::string& path, At at, const std::string& help) {
   };
   key.value = [at](const RunConfig& c) {
     nlohmann::json list = nlohmann::json::array();
-    for (const Enum value : at(c)) list.push_back(name_of(value));
+    for (const Enum value : value_at(c, at)) list.push_back(name_of(value));
     return list;
   };
   return key;
@@ -231,7 +237,7 @@ inline Key texts(const std::string& path, std::vector<std::string>& (*at)(RunCon
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (auto value = read_texts(node, path, problems)) at(c) = std::move(*value);
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(const_cast<RunConfig&>(c))); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -240,8 +246,10 @@ inline Key harmless(Key key) {
   return key;
 }
 
-// Names a field of RunConfig, const or not.
-#define SHOAL_FIELD(member) \
-  [](auto& c) -> auto& { return c.member; }
+// Names a field of RunConfig: a plain pointer, so that keys of one type share their code.
+#define SHOAL_FIELD(member)     \
+  +[](RunConfig & c) -> auto& { \
+    return c.member;            \
+  }
 
 }  // namespace shoal::key_makers

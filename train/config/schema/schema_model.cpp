@@ -26,22 +26,22 @@ std::vector<Key> rope_keys(const std::string& which, const std::string& alias, A
   const std::string at_path = "model.rope_parameters." + which + ".";
   std::vector<Key> keys = {
       number(
-          at_path + "rope_theta", [at](auto& c) -> auto& { return at(c).theta; },
+          at_path + "rope_theta", [at](RunConfig & c) -> auto& { return at(c).theta; },
           {.low = 1, .high = kInfinity, .low_open = true}, "", "base of the rotary frequencies"),
       rope_type(at_path + "rope_type", at),
       number(
-          at_path + "factor", [at](auto& c) -> auto& { return at(c).factor; }, {.low = 1}, "",
+          at_path + "factor", [at](RunConfig & c) -> auto& { return at(c).factor; }, {.low = 1}, "",
           "yarn: how much longer contexts get"),
       integer(
           at_path + "original_max_position_embeddings",
-          [at](auto& c) -> auto& { return at(c).original_max_position_embeddings; }, kSize,
+          [at](RunConfig & c) -> auto& { return at(c).original_max_position_embeddings; }, kSize,
           "tokens", "yarn: the context length before stretching"),
       number(
-          at_path + "beta_fast", [at](auto& c) -> auto& { return at(c).beta_fast; }, kPositive,
-          "turns", "yarn: frequencies with more turns than this stay as they are"),
+          at_path + "beta_fast", [at](RunConfig & c) -> auto& { return at(c).beta_fast; },
+          kPositive, "turns", "yarn: frequencies with more turns than this stay as they are"),
       number(
-          at_path + "beta_slow", [at](auto& c) -> auto& { return at(c).beta_slow; }, kPositive,
-          "turns", "yarn: frequencies with fewer turns than this are stretched in full"),
+          at_path + "beta_slow", [at](RunConfig & c) -> auto& { return at(c).beta_slow; },
+          kPositive, "turns", "yarn: frequencies with fewer turns than this are stretched in full"),
   };
   keys.front().alias = alias;
   return keys;
