@@ -9,7 +9,6 @@
 
 #include "autograd/base/printable.h"
 #include "autograd/base/sha256.h"
-#include "autograd/kernels/peak.h"
 #include "train/config/show_config.h"
 #include "train/generate/evaluator.h"
 #include "train/generate/generator.h"
@@ -126,7 +125,7 @@ void Trainer::build() {
   std::copy(counts.begin(), counts.end(), padded.begin());
   model_.initialise(config_.run.seed, padded);
   enter_stage(0);
-  peak_gflops_ = measure_matmul_peak_gflops();
+  peak_.measure();
 }
 
 // Takes memory where a stage needs more than those before.
@@ -294,14 +293,11 @@ RunEnd Trainer::run() {
     const StepOutcome out = one_step();
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    double flops = 0.0;
-    const IndexerMode indexer{loss_config().indexer, config_.loss.index_kl != 0.0};
-    for (const Batch& batch : batches_) flops += step_flops(config_.model, indexer, batch);
     if (!out.updated) {
       handle_bad_numbers(out);
       continue;
     }
-    after_step(out, seconds, flops);
+    after_step(out, seconds);
     out_of_time = (schedule_.total_steps > 0 && position_.step >= schedule_.total_steps) ||
                   (config_.train.minutes > 0.0 && run_seconds() >= config_.train.minutes * 60.0);
     const auto due = [&](std::int64_t every) { return every > 0 && position_.step % every == 0; };
@@ -341,7 +337,7 @@ StepOutcome Trainer::one_step() {
                        learning_rate(schedule_, position_.step + 1), stop_requested);
 }
 
-void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
+void Trainer::after_step(const StepOutcome& out, double seconds) {
   skipped_in_a_row_ = 0;
   ++position_.step;
   position_.tokens += stage().batch_tokens;
@@ -366,7 +362,7 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
   }
   record.step_seconds = seconds;
   record.tokens_per_second = static_cast<double>(stage().batch_tokens) / seconds;
-  record.matmul_peak_share = flops / seconds / (peak_gflops_ * 1e9);
+  record.matmul_peak_share = peak_.share(out.flops, seconds);
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
@@ -392,7 +388,7 @@ void Trainer::write_layers(const StepOutcome& out) {
       record.bias_high = *high;
     }
     if (stats.index.uniform > 0.0) {
-      record.index_kl = stats.index.kl / static_cast<double>(out.targets);
+      record.index_kl = stats.index.kl / static_cast<double>(out.counts.rows);
       record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);

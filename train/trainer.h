@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "autograd/kernels/peak.h"
 #include "data/dataset.h"
-#include "layers/flops.h"
 #include "optim/schedule.h"
 #include "train/config/run_config.h"
 #include "train/config/stages.h"
@@ -61,7 +61,7 @@ class Trainer {
   const Stage& stage() const { return stages_[stage_]; }
   std::string data_fingerprint() const;
   StepOutcome one_step();
-  void after_step(const StepOutcome& out, double seconds, double flops);
+  void after_step(const StepOutcome& out, double seconds);
   void handle_bad_numbers(const StepOutcome& out);
   void say_bad_numbers(std::int64_t step, const std::string& reason);
   std::string explain_bad_numbers(const StepOutcome& out);
@@ -97,7 +97,7 @@ class Trainer {
   std::unique_ptr<Progress> progress_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   double earlier_seconds_ = 0.0;  // of this run in earlier processes
-  double peak_gflops_ = 0.0;
+  Peak peak_;
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
   bool evaluation_owed_ = false;  // a signal ended the one of this step
   ReportPace report_pace_;

@@ -14,6 +14,10 @@ double value_of(const Tensor& scalar) { return scalar ? *scalar.as<float>() : 0.
 
 }  // namespace
 
+StepParts parts_of(const LossConfig& loss) {
+  return {{loss.indexer, loss.index_kl != 0.0}, loss.mtp.has_value()};
+}
+
 StepCounts count(std::span<const Batch> batches) {
   StepCounts counts;
   for (const Batch& batch : batches) {
@@ -58,7 +62,7 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     s.index = {};
   }
   StepOutcome out;
-  out.targets = counts.targets;
+  out.counts = counts;
   const auto run = [&](std::int64_t i) {
     if (give_up && give_up()) return false;
     const auto at = static_cast<std::size_t>(i);
@@ -93,6 +97,8 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const LossConf
     stats_[l].index = tree_sum(index_sums_[l], 0, index_sums_[l].size());
   }
   out.mtp_mean = share(sums.mtp, counts.mtp_targets);
+  for (const Batch& batch : batches)
+    out.flops += step_flops(model_.config(), parts_of(loss), batch);
   const TraceSpan span("measure");
   out.grads = measure(tree_.gradients(), optimizer_.slices());
   return out;

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "layers/flops.h"
 #include "layers/model.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
@@ -17,6 +18,8 @@ struct LossConfig {
   double balance = 1e-4, index_kl = 1.0;
   IndexerStage indexer = IndexerStage::kSparse;
 };
+
+StepParts parts_of(const LossConfig& loss);
 
 // Sums over a step (or an evaluation), before weights.
 struct LossSums {
@@ -37,7 +40,8 @@ struct StepOutcome {
   double ce = 0, mtp = 0, balance = 0, index_kl = 0;  // weighted: they add up to loss
   double loss = 0;
   double mtp_mean = 0;  // without its weight
-  std::int64_t targets = 0;
+  double flops = 0;     // see layers/flops.h
+  StepCounts counts;    // what the means are over
   GradHealth grads;
   bool updated = false;  // false: the numbers were bad, nothing changed
 };
