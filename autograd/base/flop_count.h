@@ -6,7 +6,8 @@ namespace shoal {
 // matrix products that their formulas need, 2 per multiply-add: each where it computes them,
 // forward and backward. Pairs of a query and a key count where the query looks at the key, rows of
 // the head where they have a target; what an op computes a second time to save memory does not
-// count. Rows of padding do: an op knows nothing of them. Works in dry runs too.
+// count. Rows of padding do, of which an op knows nothing, and blocks that recompute() runs again.
+// Works in dry runs too.
 class FlopCount {
  public:
   FlopCount() : outer_(innermost_) { innermost_ = this; }
