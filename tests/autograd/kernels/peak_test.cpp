@@ -80,14 +80,14 @@ TEST(Peak, WhoGoesFasterHasItMeasuredAgain) {
     return clock;
   });
   peak.measure();
-  EXPECT_EQ(peak.share(5e9, 1.0), 0.5);
+  EXPECT_DOUBLE_EQ(peak.share(5e9, 1.0), 0.5);
   EXPECT_EQ(measured, 1);
   clock = 20.0;  // the processor has come out of its sleep
-  EXPECT_EQ(peak.share(15e9, 1.0), 0.75);
+  EXPECT_DOUBLE_EQ(peak.share(15e9, 1.0), 0.75);
   clock = 1.0;  // another program came: the larger counts
   peak.measure();
   EXPECT_EQ(peak.gflops(), 20.0);
-  EXPECT_EQ(peak.share(5e9, 0.5), 0.5);
+  EXPECT_DOUBLE_EQ(peak.share(5e9, 0.5), 0.5);
 }
 
 }  // namespace
