@@ -77,9 +77,20 @@ ModelConfig with_full_attention(const ModelConfig& config) {
   return full;
 }
 
-// Forward and backward, of a token in whole sequences of the first stage; as `bench step` says.
-double training_flops(const RunConfig& config) {
+// It has neither compressors nor indexers.
+ParameterCount with_full_attention(const ParameterCount& count) {
+  ParameterCount full = count;
+  for (const Part part : {Part::kCompressor, Part::kIndexer, Part::kIndexerWeights}) {
+    full.parts[static_cast<std::size_t>(part)] = full.active[static_cast<std::size_t>(part)] = 0;
+  }
+  return full;
+}
+
+// Forward and backward, of a token in whole sequences of the first stage, as `bench step` counts;
+// null where one is too long to be walked through.
+Json training_flops(const RunConfig& config) {
   const std::int64_t T = stages_of(config).front().sequence_length;
+  if (static_cast<double>(T) > kMostWalked) return nullptr;
   return step_flops(config.model, parts_of(loss_config(config, 0, false)),
                     shape_batch(1, T, config.model.vocab_size, 0)) /
          static_cast<double>(T);
@@ -88,8 +99,7 @@ double training_flops(const RunConfig& config) {
 Json cost_json(const RunConfig& config, Model& model, const std::vector<std::int64_t>& contexts) {
   const ParameterCount count = count_parameters(model);
   const ModelConfig full = with_full_attention(config.model);
-  Model full_model(full);
-  const ParameterCount full_count = count_parameters(full_model);
+  const ParameterCount full_count = with_full_attention(count);
   Json json;
   json["parameters"] = count.total();
   json["parameters_with_mtp"] = count.with_mtp();
@@ -172,8 +182,9 @@ void print(const Json& json) {
       line("  " + part, size_text(n));
     }
   }
-  line("FLOPs of training",
-       count_text(json.at("training_flops_per_token")) + " a token, forward and backward");
+  if (const Json& flops = json.at("training_flops_per_token"); !flops.is_null()) {
+    line("FLOPs of training", count_text(flops) + " a token, forward and backward");
+  }
   // Beside a replica V3.2 says nothing: a hundredth of its 671 billion parameters.
   const bool large = json.at("parameters").get<double>() > 6.71e9;
   std::cout
