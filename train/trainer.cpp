@@ -8,8 +8,6 @@
 #include <filesystem>
 
 #include "autograd/base/printable.h"
-#include "autograd/kernels/peak.h"
-#include "layers/flops.h"
 #include "train/config/show_config.h"
 #include "train/generate/evaluator.h"
 #include "train/generate/generator.h"
@@ -94,7 +92,7 @@ void Trainer::build() {
   model_.initialise(config_.run.seed, padded);
   sizes_ = plan_.sizes().front();
   runner_->set_micro_batches(sizes_.micro_batches());
-  peak_gflops_ = measure_matmul_peak_gflops();
+  peak_.measure();
 }
 
 void Trainer::create_run() {
@@ -204,10 +202,6 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   position.step = plan.number;
   position.tokens += plan.sizes.batch_tokens;
   position.samples += plan.sizes.sequences();
-  double flops = 0.0;
-  for (const Batch& batch : batches_) {
-    flops += step_flops(config_.model, plan.indexer_plan(), batch);
-  }
   StepRecord record;
   record.step = position.step;
   record.tokens = position.tokens;
@@ -228,7 +222,7 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   }
   record.step_seconds = seconds;
   record.tokens_per_second = static_cast<double>(plan.sizes.batch_tokens) / seconds;
-  record.matmul_peak_share = flops / seconds / (peak_gflops_ * 1e9);
+  record.matmul_peak_share = peak_.share(out.flops, seconds);
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
@@ -254,7 +248,7 @@ void Trainer::write_layers(const StepOutcome& out) {
       record.bias_high = *high;
     }
     if (stats.index.uniform > 0.0) {
-      record.index_kl = stats.index.kl / static_cast<double>(out.targets);
+      record.index_kl = stats.index.kl / static_cast<double>(out.counts.rows);
       record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/kernels/peak.h"
 #include "train/config/run_config.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
@@ -82,7 +83,7 @@ class Trainer {
   std::unique_ptr<Progress> progress_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   double earlier_seconds_ = 0.0;  // of this run in earlier processes
-  double peak_gflops_ = 0.0;
+  Peak peak_;
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
   bool evaluation_owed_ = false;  // a signal ended the one of this step
   ReportPace report_pace_;

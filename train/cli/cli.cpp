@@ -298,7 +298,7 @@ void declare(CLI::App& app, Options& o, int& code) {
               "do not compare with full_attention in every layer");
   add_json(c, o.bench_decode.json);
   c->callback([&] { code = bench_decode_command(o.bench_decode); });
-  c = command(*bench, "peak", "what this machine gives at best in matrix products",
+  c = command(*bench, "peak", "what this machine can do at best, and what matrix products reach",
               "shoal bench peak");
   add_json(c, o.json);
   c->callback([&] { code = bench_peak_command(o.json); });

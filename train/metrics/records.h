@@ -54,7 +54,8 @@ struct LayerRecord {
   std::vector<std::int64_t> expert_load;  // tokens of the step that each routed expert got
   ClampCounts clamp;
   double bias_low = 0, bias_high = 0;  // range of the router's balancing bias
-  // Of a CSA layer whose indexer learns: its loss, nats per target, without the weight; and the
+  // Of a CSA layer whose indexer learns: its loss, nats per row that is no padding, without the
+  // weight (a step's index_kl is the sum over the layers, weighted); and the
   // share of the teacher that it has captured, 1 - loss / loss of a uniform guess. NaN elsewhere.
   double index_kl = std::numeric_limits<double>::quiet_NaN();
   double index_captured = std::numeric_limits<double>::quiet_NaN();

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "layers/flops.h"
 #include "layers/objective/objective.h"
 #include "optim/schedule.h"
 #include "train/config/batch_sizes.h"
@@ -18,6 +19,7 @@ struct StepPlan {
   BatchSizes sizes = {};
 
   IndexerPlan indexer_plan() const { return {indexer, loss.index_kl != 0.0}; }
+  StepParts parts() const { return {indexer_plan(), loss.mtp.has_value()}; }
 };
 
 // What holds when, made once from the configuration: the only place that knows a schedule. A pure

@@ -165,7 +165,7 @@ std::string learning_section(const RunHistory& history) {
 std::string speed_section(const RunHistory& history) {
   return "<h2>Speed</h2>\n<div class=\"grid\">" +
          figure("Throughput", "tokens per second", throughput_chart(history)) +
-         figure("Use of the machine", "needed products against the measured matrix product peak",
+         figure("Use of the machine", "needed products against the machine's peak",
                 peak_share_chart(history)) +
          "</div>\n";
 }

@@ -144,7 +144,7 @@ LineChart throughput_chart(const RunHistory& history) {
 
 LineChart peak_share_chart(const RunHistory& history) {
   LineChart chart;
-  chart.label = "Share of the peak matrix product rate by step";
+  chart.label = "Share of the machine's peak by step";
   chart.y_format = "share";
   const Series s = series_of(history.steps, "of peak", kThird,
                              [](const StepRecord& r) { return r.matmul_peak_share; });

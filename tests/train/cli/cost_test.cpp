@@ -14,6 +14,7 @@ namespace shoal {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kFlash = source_folder() + "/configs/full/v4-flash.yaml";
 
@@ -83,6 +84,46 @@ TEST(Cost, OfAConfigJson) {
   const Ended refused = run_program({"cost", file, "optim.lr=1"});
   EXPECT_EQ(refused.code, 2);
   EXPECT_THAT(refused.last_line(), HasSubstr("takes no settings"));
+}
+
+// A replica beside itself with full attention, not as 0.0000 of a model ten thousand times larger.
+TEST(Cost, OfAReplicaComparesWithFullAttention) {
+  const std::string base = source_folder() + "/configs/replicas/base.yaml";
+  const Ended table = run_program({"cost", base});
+  ASSERT_EQ(table.code, 0) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("forward and backward"));
+  EXPECT_THAT(table.out, HasSubstr("forward alone"));
+  EXPECT_THAT(table.out, HasSubstr("full attention"));
+  EXPECT_THAT(table.out, Not(HasSubstr("V3.2")));
+  EXPECT_THAT(table.out, Not(HasSubstr("0.0000")));
+  EXPECT_THAT(run_program({"cost", kFlash, "--context", "4096"}).out, HasSubstr("V3.2"));
+
+  const Json mine = Json::parse(run_program({"cost", base, "--json"}).out);
+  const int layers =
+      static_cast<int>(load_config(base, {}, {.needs_data = false}).model.layer_types.size());
+  std::string types = "model.layer_types=[";
+  for (int l = 0; l < layers; ++l) types += l > 0 ? ", full_attention" : "full_attention";
+  const Ended ended = run_program({"cost", base, types + "]", "--json"});
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const Json full = Json::parse(ended.out);
+  for (std::size_t i = 0; i < mine.at("contexts").size(); ++i) {
+    const Json &a = mine.at("contexts")[i], &b = full.at("contexts")[i];
+    const auto ratio = [&](const char* what) {
+      return a.at(what).get<double>() / b.at(what).get<double>();
+    };
+    EXPECT_DOUBLE_EQ(a.at("flops_of_full_attention"), ratio("flops_per_token"));
+    EXPECT_DOUBLE_EQ(a.at("kv_of_full_attention"), ratio("kv_bytes"));
+    EXPECT_EQ(b.at("flops_of_full_attention"), 1.0);
+  }
+}
+
+TEST(Cost, OfTrainingIsWhatBenchStepCounts) {
+  const MicroRun micro;
+  const Json cost = Json::parse(run_program({"cost", micro.config(), "--json"}).out);
+  const Ended bench = run_program({"bench", "step", micro.config(), "--steps", "1", "--json"});
+  ASSERT_EQ(bench.code, 0) << bench.err;
+  EXPECT_DOUBLE_EQ(cost.at("training_flops_per_token"),
+                   Json::parse(bench.out).at("flops_per_token"));
 }
 
 }  // namespace

@@ -157,6 +157,34 @@ TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
   }
 }
 
+// What DeepSeek-V4 has and Shoal has not is refused by its name, not as a slip of the pen.
+TEST(LoadConfig, WhatCannotBeHonouredIsNamed) {
+  const BadValue cases[] = {
+      {"  fp4: {experts: qat, indexer: off}", "model.fp4: rounding to FP4 does not exist yet"},
+      {"  expert_dtype: fp4", "model.expert_dtype: 'fp4' cannot be honoured"},
+      {"  expert_dtype: bfloat16", "model.expert_dtype: 'bfloat16' cannot be honoured"},
+      {"  quantization_config: {quant_method: fp8}",
+       "model.quantization_config: quantized weights cannot be read or trained"},
+      {"stability: {spike: {action: skip}}", "stability.spike: spike detection does not exist yet"},
+      {"stability: {anticipatory: {mode: always}}", "stability.anticipatory: anticipatory routing"},
+      {"stability: {provoke: [{kind: lr_pulse, at_step: 3}]}", "stability.provoke: provoked"},
+      {"dist: {expert_parallel: 2}", "dist: training over several processes does not exist yet"},
+  };
+  for (const BadValue& bad : cases) {
+    const std::string said =
+        problems_of(concat("model:\n  num_hidden_layers: 2\n", bad.line, "\n"));
+    EXPECT_THAT(said, HasSubstr(bad.says)) << bad.line;
+    EXPECT_THAT(said, HasSubstr("a.yaml:3")) << bad.line;
+    EXPECT_THAT(said, HasSubstr("leave it out")) << bad.line;
+    EXPECT_THAT(said, Not(HasSubstr("\n"))) << bad.line;
+  }
+  const ConfigFiles files;
+  files.write("a.yaml",
+              "model:\n  num_hidden_layers: 2\n  fp4: {experts: off, indexer: off}\n"
+              "  expert_dtype: float32\n  quantization_config: null\n");
+  EXPECT_NO_THROW(load_config("a.yaml", {}, {.needs_data = false}));
+}
+
 TEST(LoadConfig, ListsOfFilesAreChecked) {
   const auto with = [](const std::string& data) {
     return problems_of(kSmall + ("data: {" + data + "}\n"));

@@ -64,8 +64,7 @@ json published_file() {
     "hc_eps": 1e-06, "rms_norm_eps": 1e-06, "num_nextn_predict_layers": 1,
     "initializer_range": 0.02, "attention_bias": false, "attention_dropout": 0.0,
     "tie_word_embeddings": false, "use_cache": true, "bos_token_id": 0, "eos_token_id": 1,
-    "torch_dtype": "bfloat16", "transformers_version": "4.57.1", "expert_dtype": "fp4",
-    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})");
+    "torch_dtype": "bfloat16", "transformers_version": "4.57.1"})");
 }
 
 std::string problems_of(const json& file) {
@@ -168,6 +167,26 @@ TEST(ModelJson, UnknownKeysAreOneWarning) {
   model_from_json(file, "config.json", &warnings);
   EXPECT_THAT(warnings, ElementsAre("config.json: ignored keys that are not known here: flux, "
                                     "rope_parameters.main.twist"));
+}
+
+// Formats that would be trained in float32 without a word.
+TEST(ModelJson, WhatCannotBeHonouredIsNamed) {
+  json file = published_file();
+  file["expert_dtype"] = "fp4";
+  file["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
+  file["fp4"] = {{"experts", "qat"}};
+  const std::string said = problems_of(file);
+  EXPECT_THAT(said, HasSubstr("config.json: expert_dtype: 'fp4' cannot be honoured"));
+  EXPECT_THAT(said,
+              HasSubstr("config.json: quantization_config: quantized weights cannot be read"));
+  EXPECT_THAT(said, HasSubstr("config.json: fp4: rounding to FP4 does not exist yet"));
+  file["expert_dtype"] = "bfloat16";  // how weights are stored
+  file["quantization_config"] = nullptr;
+  file["fp4"] = {{"experts", "off"}, {"indexer", "off"}};
+  std::vector<std::string> warnings;
+  EXPECT_EQ(model_from_json(file, "config.json", &warnings),
+            model_from_json(published_file(), "config.json", nullptr));
+  EXPECT_THAT(warnings, ElementsAre());
 }
 
 TEST(ModelJson, SaysAllThatIsWrongAtOnce) {
