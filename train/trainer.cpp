@@ -10,6 +10,7 @@
 #include "autograd/base/printable.h"
 #include "autograd/base/sha256.h"
 #include "autograd/kernels/peak.h"
+#include "train/config/load_config.h"
 #include "train/config/show_config.h"
 #include "train/generate/evaluator.h"
 #include "train/generate/generator.h"
@@ -27,6 +28,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kMostSkips = 10;           // in a row, before a run is given up
 constexpr const char* kOwed = "evaluation_owed";  // a note of a checkpoint: see evaluation_owed_
+constexpr const char* kValidationNote = "validation_fingerprint";  // in manifests
 
 double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -145,7 +147,12 @@ void Trainer::load_initial_weights() {
     load_weights(model_, ModelWeights::open(from));
   } else {
     StateView view = model_view(model_);
-    copy_state(read_stored(io_, from).state, view, from, "/model/");
+    const CheckpointStore::Stored stored = read_stored(io_, from);
+    copy_state(stored.state, view, from, "/model/");
+    const RunConfig before =
+        parse_config(stored.state.config, from + " (its configuration)", {}, {.needs_data = false});
+    const std::string learned = what_was_learned(before, config_);
+    if (!learned.empty()) spdlog::warn("{}", learned);
   }
   spdlog::info("weights from {}", printable(from));
 }
@@ -202,13 +209,7 @@ void Trainer::resume_run() {
     }
     evaluation_owed_ = report->manifest.info.notes.contains(kOwed) &&
                        !has_evaluation(config_.run.dir + "/metrics.jsonl", position_.step);
-    const std::string data = data_fingerprint();
-    const std::string& trained_on = report->manifest.info.data_fingerprint;  // "": imported
-    if (!trained_on.empty() && trained_on != data) {
-      reject(Failure::kData, report->path,
-             ": was trained on other data than data.train holds now; restore the corpus, or start "
-             "from these weights with train.init_from");
-    }
+    check_data(report->manifest.info);
     if (report->manifest.info.cpu_features != cpu_features()) {
       spdlog::warn(
           "the checkpoint comes from another kind of processor ({}): results go on "
@@ -229,6 +230,26 @@ void Trainer::resume_run() {
     config_.checkpoint.step = 0;
   }
   write_config();
+}
+
+// Contents decide, not where they lie.
+void Trainer::check_data(const ManifestInfo& saved) {
+  const std::string& trained_on = saved.data_fingerprint;  // "": imported
+  if (!trained_on.empty() && trained_on != data_fingerprint(&DataSplit::train)) {
+    reject(Failure::kData, config_.run.dir,
+           ": was trained on other data than data.train holds now; restore the corpus, go on with "
+           "the new one in a folder of its own (--fork NEW_RUN), or start from these weights with "
+           "train.init_from");
+  }
+  const auto validated_on = saved.notes.find(kValidationNote);
+  validation_changed_ = validated_on != saved.notes.end() &&
+                        validated_on->second != data_fingerprint(&DataSplit::validation);
+  if (validation_changed_) {
+    spdlog::warn(
+        "data.validation holds other text than before: evaluations from here on do not compare "
+        "with those up to step {}",
+        position_.step);
+  }
 }
 
 void Trainer::fork_run(const std::string& from) {
@@ -279,6 +300,8 @@ RunEnd Trainer::run() {
   }
   started_ = Clock::now();
   if (position_.step > 0) event("resume", Json::object());
+  if (validation_changed_) event("validation_changed", Json::object());
+  event("data", json_of(data_summary()));
   ProgressState start;
   start.step = position_.step;
   start.tokens = position_.tokens;
@@ -466,33 +489,42 @@ void Trainer::evaluate_now() {
     if (tensorboard_) tensorboard_->write(*record);
     progress_->eval(*record);
   }
-  for (const std::string& prompt : config_.train.sample_prompts) {
+  const std::vector<std::string>& prompts = config_.train.sample_prompts;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
     GenerateConfig sampling;
+    sampling.first_place = i;
     sampling.give_up = stop_requested;
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
     const std::string text =
-        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, stage).texts[0].text;
+        generate(model_, tape_, *tokenizer_, std::span(&prompts[i], 1), sampling, stage)
+            .texts[0]
+            .text;
     if (stop_requested()) return;
-    event("sample", Json{{"prompt", prompt}, {"text", text}});
-    log_to_file("sample: " + printable(prompt + text));
+    event("sample", Json{{"prompt", prompts[i]}, {"text", text}});
+    log_to_file("sample: " + printable(prompts[i] + text));
   }
   if (report_pace_.is_due(std::chrono::duration<double>(Clock::now() - started_).count())) {
     finish_report(stop_requested);
   }
 }
 
+DataSummary Trainer::data_summary() const {
+  return summarise(data_, stages_, schedule_.total_steps, config_.data.validation_share);
+}
+
 // Of every stage's sequences; of a single one its own.
-std::string Trainer::data_fingerprint() const {
-  std::string all = data_.front().train.fingerprint();
-  for (std::size_t i = 1; i < data_.size(); ++i) all += data_[i].train.fingerprint();
+std::string Trainer::data_fingerprint(Dataset DataSplit::*part) const {
+  std::string all = (data_.front().*part).fingerprint();
+  for (std::size_t i = 1; i < data_.size(); ++i) all += (data_[i].*part).fingerprint();
   return data_.size() == 1 ? all : sha256_hex(all.data(), all.size());
 }
 
 ManifestInfo Trainer::manifest_info() const {
   ManifestInfo info;
   info.program = program_version();
-  info.data_fingerprint = data_fingerprint();
+  info.data_fingerprint = data_fingerprint(&DataSplit::train);
+  info.notes[kValidationNote] = data_fingerprint(&DataSplit::validation);
   info.cpu_features = cpu_features();
   info.notes["run_seconds"] = std::to_string(run_seconds());
   if (evaluation_owed_) info.notes[kOwed] = "1";

@@ -15,6 +15,7 @@
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
 #include "train/report/report_pace.h"
+#include "train/run/data_summary.h"
 #include "train/run/memory_estimate.h"
 #include "train/run/run_folder.h"
 #include "train/run/run_state.h"
@@ -49,6 +50,7 @@ class Trainer {
   std::int64_t step() const { return position_.step; }
   bool is_finished() const { return at_end() && !evaluation_owed_; }
   const DataSplit& data() const { return data_[stage_]; }
+  DataSummary data_summary() const;
   Model& model() { return model_; }
 
  private:
@@ -59,7 +61,8 @@ class Trainer {
   void write_config() const;
   void enter_stage(std::size_t index);
   const Stage& stage() const { return stages_[stage_]; }
-  std::string data_fingerprint() const;
+  std::string data_fingerprint(Dataset DataSplit::*part) const;
+  void check_data(const ManifestInfo& saved);
   StepOutcome one_step();
   void after_step(const StepOutcome& out, double seconds, double flops);
   void handle_bad_numbers(const StepOutcome& out);
@@ -98,6 +101,7 @@ class Trainer {
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   double earlier_seconds_ = 0.0;  // of this run in earlier processes
   double peak_gflops_ = 0.0;
+  bool validation_changed_ = false;  // since the checkpoint
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
   bool evaluation_owed_ = false;  // a signal ended the one of this step
   ReportPace report_pace_;
