@@ -5,6 +5,7 @@
 #include "autograd/base/check.h"
 #include "autograd/base/descriptor.h"
 #include "data/permutation.h"
+#include "data/repeats.h"
 #include "data/text_source.h"
 
 namespace shoal {
@@ -34,6 +35,7 @@ Prepared prepare(const std::string& out, const std::vector<std::string>& inputs,
 
   Documents documents;
   for (const std::string& input : inputs) read_documents(input, tokenizer, documents);
+  warn_of_files_read_twice(documents, documents.files.size());
   const KeyedPermutation shuffle(documents.count(), Rng(seed, Purpose::kDataOrder));
   std::vector<std::int64_t> order;
   for (std::int64_t i = 0; i < documents.count(); ++i) order.push_back(shuffle(i));

@@ -44,6 +44,7 @@ std::vector<std::string> token_file_problems(std::string_view bytes, TokenFileIn
 void parse_token_file(std::string_view bytes, const std::string& name, const Tokenizer& tokenizer,
                       Documents& out);
 // The 32 bytes that belong at byte 112 of `bytes` (at least 144 of them).
+inline constexpr std::string_view kTokenFileMagic = "SHOALTOK";
 inline constexpr std::size_t kTokenFileHeader = 144, kTokenFileDigest = 112;
 std::string token_file_digest(std::string_view bytes);
 

@@ -25,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kMostSkips = 10;           // in a row, before a run is given up
 constexpr const char* kOwed = "evaluation_owed";  // a note of a checkpoint: see evaluation_owed_
+constexpr const char* kValidationNote = "validation_fingerprint";  // in manifests
 
 double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -119,6 +120,15 @@ void Trainer::take(Birth birth) {
   earlier_seconds_ = birth.earlier_seconds;
   evaluation_owed_ =
       birth.notes.contains(kOwed) && !has_evaluation(config_.run.dir + "/metrics.jsonl", step());
+  const auto validated_on = birth.notes.find(kValidationNote);
+  validation_changed_ = validated_on != birth.notes.end() &&
+                        validated_on->second != source_.fingerprint(&DataSplit::validation);
+  if (validation_changed_) {
+    spdlog::warn(
+        "data.validation holds other text than before: evaluations from here on do not compare "
+        "with those up to step {}",
+        step());
+  }
 }
 
 double Trainer::run_seconds() const {
@@ -141,6 +151,8 @@ RunEnd Trainer::run() {
   }
   started_ = Clock::now();
   if (step() > 0) event("resume", Json::object());
+  if (validation_changed_) event("validation_changed", Json::object());
+  event("data", json_of(data_summary()));
   ProgressState start;
   start.step = step();
   start.tokens = state_.position.tokens;
@@ -321,28 +333,35 @@ void Trainer::evaluate_now() {
     if (tensorboard_) tensorboard_->write(*record);
     progress_->eval(*record);
   }
-  for (const std::string& prompt : config_.train.sample_prompts) {
+  const std::vector<std::string>& prompts = config_.train.sample_prompts;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
     GenerateConfig sampling;
+    sampling.first_place = i;
     sampling.give_up = stop_requested;
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
     const std::string text =
-        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, plan.indexer)
+        generate(model_, tape_, *tokenizer_, std::span(&prompts[i], 1), sampling, plan.indexer)
             .texts[0]
             .text;
     if (stop_requested()) return;
-    event("sample", Json{{"prompt", prompt}, {"text", text}});
-    log_to_file("sample: " + printable(prompt + text));
+    event("sample", Json{{"prompt", prompts[i]}, {"text", text}});
+    log_to_file("sample: " + printable(prompts[i] + text));
   }
   if (report_pace_.is_due(std::chrono::duration<double>(Clock::now() - started_).count())) {
     finish_report(stop_requested);
   }
 }
 
+DataSummary Trainer::data_summary() const {
+  return summarise(source_.data(), plan_.sizes(), plan_.steps(), config_.data.validation_share);
+}
+
 ManifestInfo Trainer::manifest_info() const {
   ManifestInfo info;
   info.program = program_version();
   info.data_fingerprint = source_.fingerprint();
+  info.notes[kValidationNote] = source_.fingerprint(&DataSplit::validation);
   info.cpu_features = cpu_features();
   info.notes["run_seconds"] = std::to_string(run_seconds());
   if (evaluation_owed_) info.notes[kOwed] = "1";

@@ -12,6 +12,7 @@
 #include "train/plan/batch_source.h"
 #include "train/report/report_pace.h"
 #include "train/run/birth.h"
+#include "train/run/data_summary.h"
 #include "train/run/memory_estimate.h"
 #include "train/run/training_state.h"
 #include "train/step/step_runner.h"
@@ -44,6 +45,7 @@ class Trainer {
   std::int64_t step() const { return state_.position.step; }
   bool is_finished() const { return at_end() && !evaluation_owed_; }
   const DataSplit& data() const { return source_.data_at(state_.position.step); }
+  DataSummary data_summary() const;
   Model& model() { return model_; }
 
  private:
@@ -84,6 +86,7 @@ class Trainer {
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   double earlier_seconds_ = 0.0;  // of this run in earlier processes
   Peak peak_;
+  bool validation_changed_ = false;  // since the checkpoint
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
   bool evaluation_owed_ = false;  // a signal ended the one of this step
   ReportPace report_pace_;

@@ -37,7 +37,7 @@ constexpr const char* kConfig =
     "  n_routed_experts: 4\n"
     "  num_experts_per_tok: 2\n"
     "  moe_intermediate_size: 16\n"
-    "data: {train: [CORPUS], validation: 0.2, sequence_length: 32}\n"
+    "data: {train: [CORPUS], validation: 0.165, sequence_length: 32}\n"
     "train: {steps: 24, batch_tokens: 192, micro_batch: 2, eval_every: 7,\n"
     "        sample_prompts: ['the '], sample_tokens: 4}\n"
     "optim: {lr: 4e-3, end_lr: 4e-4, warmup_steps: 6, decay_share: 0.3}\n"

@@ -146,6 +146,9 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->required()
       ->allow_extra_args(false)
       ->type_name("TEXT");
+  c->add_option("--samples", o.generate.samples, "texts for each prompt, every one drawn anew")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}));
   c->add_option("--tokens", o.generate.tokens, "at most this many")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));

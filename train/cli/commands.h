@@ -33,7 +33,7 @@ int eval_command(const EvalArguments& args);
 struct GenerateArguments {
   std::string run;
   std::vector<std::string> prompts, stops;
-  std::int64_t tokens = 200, top_k = 0;
+  std::int64_t tokens = 200, top_k = 0, samples = 1;
   double temperature = 0.8, top_p = 1.0;
   std::uint64_t seed = 1;
   bool json = false;

@@ -48,6 +48,9 @@ void say_run(Trainer& trainer) {
                  parameters, data.train.documents(), data.train.sequences(),
                  data.train.sequence_length(), data.validation.documents());
   }
+  const DataSummary summary = trainer.data_summary();
+  for (const std::string& line : lines_of(summary)) spdlog::info("{}", printable(line));
+  for (const std::string& warning : summary.warnings) spdlog::warn("{}", warning);
   spdlog::info("memory {}: parameters {}, gradients {}, optimizer {}, activations {}",
                mib(m.total()), mib(m.parameters), mib(m.gradients), mib(m.optimizer),
                mib(m.tape.bytes()));
@@ -192,6 +195,8 @@ int resume_command(const ResumeArguments& args) {
     Trainer trainer(config);
     say_run(trainer);
     trainer.fork_run(folder);
+    const std::string learned = what_was_learned(before, config);
+    if (!learned.empty()) spdlog::warn("{}", learned);
     return finish(config, trainer);
   }
   require_place_for_run(folder);

@@ -17,6 +17,9 @@ struct GenerateConfig {
   std::vector<std::string> stops;  // a text ends before the first of these; "" means nothing
   std::function<bool()> give_up =
       nullptr;  // asked before every forward pass: texts end as they are
+  // Of the first prompt: draws depend on the seed and on a prompt's place, so that equal prompts
+  // get texts of their own.
+  std::uint64_t first_place = 0;
 };
 
 enum class TextEnd { kTokens, kEndOfDocument, kStop, kPositions, kGivenUp };
@@ -43,9 +46,9 @@ void check_prompts(const Model& model, const Tokenizer& tokenizer,
                    std::span<const std::string> prompts);
 
 // Continues prompts from caches, all of them together; each text is what its prompt would get
-// alone. `mode` says how CSA layers attend. `emit` gets every new piece of text as it comes, with
-// its prompt's number; pieces may end inside a character. An empty piece says that the text has
-// ended.
+// alone at its place. `mode` says how CSA layers attend. `emit` gets every new piece of text as it
+// comes, with its prompt's number; pieces may end inside a character. An empty piece says that the
+// text has ended.
 using EmitText = std::function<void(std::size_t prompt, const std::string& piece)>;
 Generation generate(Model& model, Tape& tape, const Tokenizer& tokenizer,
                     std::span<const std::string> prompts, const GenerateConfig& config,

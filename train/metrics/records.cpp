@@ -54,6 +54,14 @@ void visit_eval(Record& r, const Visit& visit) {
   visit("time", r.time);
 }
 
+template <class Visit, class Score>
+void visit_source(Score& s, const Visit& visit) {
+  visit("loss", s.loss);
+  visit("bits_per_byte", s.bits_per_byte);
+  visit("tokens", s.tokens);
+  visit("bytes", s.bytes);
+}
+
 template <class Visit, class Record>
 void visit_layer(Record& r, const Visit& visit) {
   visit_clamp(r.clamp, visit);
@@ -163,6 +171,11 @@ Json json_of(const EvalRecord& record) {
     out.erase("answer_accuracy");
     out.erase("answers");
   }
+  for (const SourceScore& score : record.sources) {
+    Json one = {{"source", score.source}};
+    visit_source(score, Writer{one});
+    out["sources"].push_back(std::move(one));
+  }
   return out;
 }
 
@@ -211,6 +224,16 @@ std::optional<EvalRecord> eval_of(const Json& object) {
   EvalRecord record;
   record.step = *step;
   visit_eval(record, Reader{object});
+  if (const auto sources = object.find("sources"); sources != object.end() && sources->is_array()) {
+    for (const Json& one : *sources) {
+      const auto name = one.is_object() ? one.find("source") : one.end();
+      if (!one.is_object() || name == one.end() || !name->is_string()) continue;
+      SourceScore score;
+      score.source = name->get<std::string>();
+      visit_source(score, Reader{one});
+      record.sources.push_back(std::move(score));
+    }
+  }
   return record;
 }
 

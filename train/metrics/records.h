@@ -35,6 +35,13 @@ struct StepRecord {
   double time = 0;  // seconds since 1970
 };
 
+// Of one of several sources of a validation.
+struct SourceScore {
+  std::string source;  // its name
+  double loss = 0, bits_per_byte = 0;
+  std::int64_t tokens = 0, bytes = 0;
+};
+
 struct EvalRecord {
   std::int64_t step = 0;
   double loss = 0;                     // mean cross-entropy per counted token, nats
@@ -43,6 +50,7 @@ struct EvalRecord {
   // Share of a task's answer tokens that are the likeliest one; both absent where nothing is asked.
   double answer_accuracy = 0;
   std::int64_t answers = 0;
+  std::vector<SourceScore> sources = {};  // where there are several; they add up to the whole
   double eval_seconds = 0;
   double time = 0;
 };

@@ -17,6 +17,7 @@
 #include "train/report/html.h"
 #include "train/report/page_style.h"
 #include "train/report/run_charts.h"
+#include "train/report/sources_table.h"
 
 namespace shoal {
 namespace {
@@ -305,8 +306,9 @@ std::string render_report(const ReportInput& input) {
          name + "</title>\n<style>" + page_style() + chart_style() + heat_map_style() +
          "</style></head>\n<body><main>\n<h1>" + name + "</h1><p class=\"lead\">" + when(history) +
          "Charts go by step; hover for numbers.</p>\n" + alarm(history) + tiles(history) +
-         learning_section(history) + speed_section(history) + experts_section(history) +
-         samples_section(history) + events_section(history) + config_section(input.config) +
+         learning_section(history) + sources_section(history) + speed_section(history) +
+         experts_section(history) + samples_section(history) + events_section(history) +
+         config_section(input.config) +
          fmt::format("<footer>From metrics.jsonl, {} lines{}.</footer>\n</main></body></html>\n",
                      history.lines, broken);
 }

@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "autograd/base/printable.h"
+#include "train/config/load_config.h"
 #include "train/config/show_config.h"
 #include "train/interop/load_weights.h"
+#include "train/run/data_summary.h"
 #include "train/run/signals.h"
 #include "train/run/version.h"
 
@@ -26,7 +28,12 @@ void load_initial_weights(Io& io, const RunConfig& config, Model& model) {
     load_weights(model, ModelWeights::open(from));
   } else {
     StateView view = model_view(model);
-    copy_state(read_stored(io, from).state, view, from, "/model/");
+    const CheckpointStore::Stored stored = read_stored(io, from);
+    copy_state(stored.state, view, from, "/model/");
+    const RunConfig before =
+        parse_config(stored.state.config, from + " (its configuration)", {}, {.needs_data = false});
+    const std::string learned = what_was_learned(before, config);
+    if (!learned.empty()) spdlog::warn("{}", learned);
   }
   spdlog::info("weights from {}", printable(from));
 }
@@ -59,13 +66,15 @@ std::optional<std::int64_t> wanted_step(RunConfig& config) {
   return step > 0 ? std::optional(step) : std::nullopt;
 }
 
+// Contents decide, not where they lie.
 void check_origin(const LoadReport& report, const std::string& data_fingerprint) {
   const ManifestInfo& info = report.manifest.info;
   if (!info.data_fingerprint.empty() &&
       info.data_fingerprint != data_fingerprint) {  // "": imported
     reject(Failure::kData, report.path,
-           ": was trained on other data than data.train holds now; restore the corpus, or start "
-           "from these weights with train.init_from");
+           ": was trained on other data than data.train holds now; restore the corpus, go on with "
+           "the new one in a folder of its own (--fork NEW_RUN), or start from these weights with "
+           "train.init_from");
   }
   if (info.cpu_features != cpu_features()) {
     spdlog::warn(

@@ -136,7 +136,7 @@ TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
       {"norm_topk_prob: [true]", "has a list; give true or false"},
       {"scoring_func: softmx", "'softmx' is not known; did you mean 'softmax'?"},
       {"scoring_func: tanh", "use one of sqrtsoftplus, sigmoid, softmax"},
-      {"layer_types: sliding_attention", "give a list, one per layer"},
+      {"layer_types: {a: b}", "has a map; write a list such as [window x2, (csa, hca) x4]"},
       {"layer_types: [full_atention, sliding_attention]",
        "'full_atention' is not known; did you mean 'full_attention'?"},
       {"init: 5", "model.init: has '5'; give a map of keys"},
@@ -202,6 +202,7 @@ TEST(LoadConfig, ListsOfFilesAreChecked) {
   EXPECT_THAT(with("train: [\"a\\0b\"]"), HasSubstr("contains a zero byte"));
   EXPECT_THAT(with("train: [[a]]"), HasSubstr("has a list; give text"));
   EXPECT_THAT(with("validation: []"), HasSubstr("an empty list"));
+  EXPECT_THAT(with("validation: [a, {path: b, weight: 2}]"), HasSubstr("a weight means nothing"));
   EXPECT_THAT(with("validation: 1"),
               HasSubstr("1 is out of range; give a number from 0 and below 1"));
 }

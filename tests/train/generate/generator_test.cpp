@@ -121,13 +121,16 @@ TEST_F(Generator, PromptsTogetherAreEachAlone) {
   std::int64_t read = 0, drawn = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const GeneratedText& text = together.texts.at(i);
-    EXPECT_EQ(text.text, run({prompts[i]}, config).texts.at(0).text) << i;
+    GenerateConfig at_its_place = config;
+    at_its_place.first_place = i;
+    EXPECT_EQ(text.text, run({prompts[i]}, at_its_place).texts.at(0).text) << i;
     EXPECT_EQ(text.text, emitted[i]);
     EXPECT_EQ(ends[i], 1);
     EXPECT_EQ(text.prompt_tokens, static_cast<std::int64_t>(prompts[i].size()) + 1);
     read += text.prompt_tokens;
     drawn += text.tokens;
   }
+  EXPECT_NE(together.texts[1].text, together.texts[4].text);  // equal prompts, their own draws
   EXPECT_EQ(together.prefill_tokens, read);
   EXPECT_LE(together.decode_tokens, drawn);  // the last token of a text is never read
   EXPECT_GT(together.prefill_seconds, 0.0);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "train/config/schema/layer_list.h"
 #include "train/config/schema/schema.h"
 
 // How the table of schema.cpp makes its keys: one function per form of value. Only for the files
@@ -203,25 +204,39 @@ Key choice(const std::string& path, At at, const std::string& help) {
   return key;
 }
 
+// Short names of layers, as papers have them, beside a config.json's.
+template <class Enum>
+std::vector<std::pair<std::string, Enum>> layer_names() {
+  std::vector<std::pair<std::string, Enum>> names;
+  if constexpr (std::is_same_v<Enum, AttentionKind>) {
+    names = {{"window", AttentionKind::kSliding},
+             {"csa", AttentionKind::kCompressedSparse},
+             {"hca", AttentionKind::kHeavilyCompressed},
+             {"full", AttentionKind::kFull}};
+  }
+  for (const Enum value : Names<Enum>::kAll) names.emplace_back(name_of(value), value);
+  return names;
+}
+
+// A list with one value for each layer; see layer_list.h.
 template <class At>
-Key choices(const std::string& path, At at, const std::string& help) {
+Key layers(const std::string& path, At at, const std::string& help) {
   using List = std::decay_t<decltype(at(std::declval<RunConfig&>()))>;
   using Enum = typename List::value_type;
-  Key key{.path = path, .form = Form::kChoices, .choices = names_that_work<Enum>(), .help = help};
-  key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
-    if (node.kind != Node::Kind::kList) {
-      problems.add(node.place, path, "has ", describe(node), "; give a list, one per layer");
-      return;
+  Key key{.path = path, .form = Form::kLayers, .help = help};
+  for (const auto& [name, value] : layer_names<Enum>()) key.choices.push_back(name);
+  key.read = [at, path, names = key.choices](const Node& node, RunConfig& c, Problems& problems) {
+    const auto read = read_layer_list(node, path, static_cast<std::size_t>(kMaxLayers), problems);
+    if (!read) return;
+    std::vector<Enum> values;
+    for (const Node& name : read->names) {
+      const auto chosen = read_choice(name, path, names, problems);
+      if (chosen) values.push_back(layer_names<Enum>()[*chosen].second);
     }
-    if (node.items.size() > static_cast<std::size_t>(kMaxLayers)) {
-      problems.add(node.place, path, node.items.size(), " entries; give at most ", kMaxLayers);
-      return;
-    }
+    if (values.size() != read->names.size()) return;
     List list;
-    for (const Node& item : node.items) {
-      if (const auto value = read_enum<Enum>(item, path, problems)) list.push_back(*value);
-    }
-    if (list.size() == node.items.size()) at(c) = std::move(list);
+    for (const std::size_t i : read->order) list.push_back(values[i]);
+    at(c) = std::move(list);
   };
   key.value = [at](const RunConfig& c) {
     nlohmann::json list = nlohmann::json::array();

@@ -202,7 +202,8 @@ TEST(ModelJson, SaysAllThatIsWrongAtOnce) {
             "config.json: index_topk: '1.5' is not a whole number; give a whole number from 1 to "
             "2147483647\n"
             "config.json: layer_types: 'triangles' is not known; use one of "
-            "sliding_attention, compressed_sparse_attention, heavily_compressed_attention, "
+            "window, csa, hca, full, sliding_attention, compressed_sparse_attention, "
+            "heavily_compressed_attention, "
             "full_attention\n"
             "config.json: norm_topk_prob: '1' is not true or false; write true");
 }
