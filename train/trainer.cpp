@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -15,7 +16,11 @@
 #include "train/generate/generator.h"
 #include "train/interop/load_weights.h"
 #include "train/metrics/log_setup.h"
+#include "train/metrics/run_history.h"
 #include "train/report/report.h"
+#include "train/run/closing.h"
+#include "train/run/plan_remarks.h"
+#include "train/run/run_events.h"
 #include "train/run/signals.h"
 #include "train/run/version.h"
 
@@ -100,11 +105,8 @@ Trainer::Trainer(const RunConfig& config)
   for (const std::string& warning : data_.front().warnings) spdlog::warn("{}", printable(warning));
   schedule_ = {config_.optim.lr, config_.optim.end_lr, config_.optim.warmup_steps,
                config_.optim.decay_share, shoal::planned_steps(config_)};
-  const std::int64_t steps = schedule_.total_steps;
-  const IndexerSpec& last = config_.indexer.stages.back();
-  if (steps > 0 && last.from_step >= steps) {
-    spdlog::warn("indexer.stage: {} from step {} is never reached: the run ends after {} steps",
-                 name_of(last.stage), last.from_step, steps);
+  for (const Remark& remark : plan_remarks(config_)) {
+    spdlog::log(remark.warns ? spdlog::level::warn : spdlog::level::info, "{}", remark.text);
   }
   model_.allocate();
   memory_ = estimate_memory(model_, config_, stages_);
@@ -196,10 +198,7 @@ void Trainer::resume_run() {
     position_.step = view.step;
     position_.tokens = view.tokens;
     saved_step_ = position_.step;
-    const auto seconds = report->manifest.info.notes.find("run_seconds");
-    if (seconds != report->manifest.info.notes.end()) {
-      earlier_seconds_ = std::strtod(seconds->second.c_str(), nullptr);
-    }
+    clock_.go_on(report->manifest.info.notes);
     evaluation_owed_ = report->manifest.info.notes.contains(kOwed) &&
                        !has_evaluation(config_.run.dir + "/metrics.jsonl", position_.step);
     const std::string data = data_fingerprint();
@@ -228,6 +227,8 @@ void Trainer::resume_run() {
     }
     config_.checkpoint.step = 0;
   }
+  const std::string before = view.config.empty() ? run_config_text(config_.run.dir) : view.config;
+  origin_ = {position_.step, "resume", changed_fields(before, config_)};
   write_config();
 }
 
@@ -244,23 +245,22 @@ void Trainer::fork_run(const std::string& from) {
   position_.step = view.step;
   position_.tokens = view.tokens;
   config_.checkpoint.step = 0;
+  clock_.begin(position_.tokens);
+  origin_ = {position_.step, "fork", fork_fields(from, view.config, config_)};
   begin_folder([&] {
     // Before the configuration makes it a run: a fork without its beginning would start at step 0.
     view.config = to_yaml(config_);
     folder_->store().save(view, manifest_info(), config_.checkpoint.keep);
     saved_step_ = position_.step;
+    copy_lines_through(from + "/metrics.jsonl", config_.run.dir + "/metrics.jsonl", position_.step);
     write_config();
   });
   spdlog::info("forked at step {} from {}", position_.step, printable(from));
 }
 
-double Trainer::run_seconds() const {
-  return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - started_).count();
-}
-
 bool Trainer::at_end() const {
   if (schedule_.total_steps > 0 && position_.step >= schedule_.total_steps) return true;
-  return config_.train.minutes > 0.0 && earlier_seconds_ >= config_.train.minutes * 60.0;
+  return config_.train.minutes > 0.0 && clock_.earlier_seconds() >= config_.train.minutes * 60.0;
 }
 
 LossConfig Trainer::loss_config() const {
@@ -268,21 +268,52 @@ LossConfig Trainer::loss_config() const {
 }
 
 void Trainer::event(const std::string& name, Json fields) {
-  metrics_->write(EventRecord{position_.step, name, std::move(fields), unix_time()});
+  const EventRecord record{position_.step, name, std::move(fields), unix_time()};
+  metrics_->write(record);
+  if (tensorboard_) tensorboard_->write(record);
 }
 
-RunEnd Trainer::run() {
+void Trainer::begin_records() {
   metrics_ = std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", position_.step);
   if (config_.log.tensorboard) {
     tensorboard_ =
         std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", position_.step);
   }
-  started_ = Clock::now();
-  if (position_.step > 0) event("resume", Json::object());
+  event("start", start_fields(config_, model_.store().count(), memory_.total(), peak_gflops_));
+  if (tensorboard_)
+    tensorboard_->write_text(position_.step, unix_time(), "config", to_yaml(config_));
+  if (!origin_.event.empty()) event(origin_.event, origin_.fields);
+  for (Remark& remark : plan_remarks(config_)) {
+    if (remark.warns) event("warning", Json{{"reason", std::move(remark.text)}});
+  }
+  if (tensorboard_ && origin_.event == "fork") {
+    const RunHistory parent = read_history(config_.run.dir + "/metrics.jsonl");
+    for (const StepRecord& record : parent.steps) tensorboard_->write(record);
+    for (const EvalRecord& record : parent.evals) tensorboard_->write(record);
+  }
+}
+
+// Before the last report. What is said here is of the run as it ended in this process.
+void Trainer::end_records(const std::string& reason) {
+  // Of a long history somebody who stops a run does not wait: it goes on, and ends some day.
+  if (reason != "signal" || report_pace_.is_quick()) {
+    for (const ClosingRemark& remark :
+         closing_remarks(config_, schedule_, position_.step, reason == "minutes",
+                         config_.run.dir + "/metrics.jsonl")) {
+      event(remark.event.event, remark.event.fields);
+      closing_ += "; " + remark.sentence;
+    }
+  }
+  event("end", end_fields(reason, clock_, position_.tokens));
+}
+
+RunEnd Trainer::run() {
+  begin_records();
+  clock_.start();
   ProgressState start;
   start.step = position_.step;
   start.tokens = position_.tokens;
-  start.run_seconds = earlier_seconds_;
+  start.run_seconds = clock_.earlier_seconds();
   progress_ = std::make_unique<Progress>(
       Console::standard_error(),
       ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
@@ -303,7 +334,7 @@ RunEnd Trainer::run() {
     }
     after_step(out, seconds, flops);
     out_of_time = (schedule_.total_steps > 0 && position_.step >= schedule_.total_steps) ||
-                  (config_.train.minutes > 0.0 && run_seconds() >= config_.train.minutes * 60.0);
+                  (config_.train.minutes > 0.0 && clock_.seconds() >= config_.train.minutes * 60.0);
     const auto due = [&](std::int64_t every) { return every > 0 && position_.step % every == 0; };
     // The last evaluation comes before the last checkpoint: what follows that may be lost.
     if (due(config_.train.eval_every) || out_of_time) evaluate_now();
@@ -314,6 +345,8 @@ RunEnd Trainer::run() {
   if (stopped) event("signal", Json{{"signal", signal_received()}});
   if (saved_step_ != position_.step) save(true);
   progress_->finish();
+  const bool planned = schedule_.total_steps > 0 && position_.step >= schedule_.total_steps;
+  end_records(stopped ? "signal" : planned ? "done" : "minutes");
   if (!stopped || report_pace_.is_quick()) {
     finish_report();
   } else {
@@ -324,6 +357,7 @@ RunEnd Trainer::run() {
 
 StepOutcome Trainer::one_step() {
   const TraceSpan span("step");
+  const RunClock::Timing timing(clock_, RunClock::kTraining);
   if (const std::size_t now = stage_at(stages_, position_.step); now != stage_) {
     enter_stage(now);
     event("stage", Json{{"sequence_length", stage().sequence_length},
@@ -371,7 +405,7 @@ void Trainer::after_step(const StepOutcome& out, double seconds, double flops) {
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
   if (position_.step % config_.log.every == 0) write_layers(out);
-  progress_->step(ProgressState(record, run_seconds()));
+  progress_->step(ProgressState(record, clock_.seconds()));
 }
 
 void Trainer::write_layers(const StepOutcome& out) {
@@ -396,6 +430,7 @@ void Trainer::write_layers(const StepOutcome& out) {
       record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);
+    if (tensorboard_) tensorboard_->write(record, unix_time());
   }
 }
 
@@ -446,10 +481,12 @@ void Trainer::handle_bad_numbers(const StepOutcome& out) {
 void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
   event("bad_numbers", Json{{"attempted_step", step}, {"reason", reason}});
   progress_->finish();
+  end_records("bad_numbers");
   finish_report();
 }
 
 void Trainer::evaluate_now() {
+  const RunClock::Timing timing(clock_, RunClock::kEvaluation);
   evaluated_step_ = position_.step;
   const IndexerStage stage = config_.indexer.at(position_.step);
   const std::size_t at = stage_at(stages_, position_.step);
@@ -477,7 +514,7 @@ void Trainer::evaluate_now() {
     event("sample", Json{{"prompt", prompt}, {"text", text}});
     log_to_file("sample: " + printable(prompt + text));
   }
-  if (report_pace_.is_due(std::chrono::duration<double>(Clock::now() - started_).count())) {
+  if (report_pace_.is_due(clock_.seconds() - clock_.earlier_seconds())) {
     finish_report(stop_requested);
   }
 }
@@ -494,13 +531,14 @@ ManifestInfo Trainer::manifest_info() const {
   info.program = program_version();
   info.data_fingerprint = data_fingerprint();
   info.cpu_features = cpu_features();
-  info.notes["run_seconds"] = std::to_string(run_seconds());
+  clock_.put_into(info.notes);
   if (evaluation_owed_) info.notes[kOwed] = "1";
   return info;
 }
 
 void Trainer::save(bool must) {
   const TraceSpan span("save");
+  const RunClock::Timing timing(clock_, RunClock::kSaving);
   StateView view = run_view(model_, runner_->optimizer(), position_);
   view.config = to_yaml(config_);
   metrics_->sync();

@@ -1,5 +1,4 @@
 #pragma once
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -16,6 +15,7 @@
 #include "train/metrics/tensorboard.h"
 #include "train/report/report_pace.h"
 #include "train/run/memory_estimate.h"
+#include "train/run/run_clock.h"
 #include "train/run/run_folder.h"
 #include "train/run/run_state.h"
 #include "train/step/step_runner.h"
@@ -41,6 +41,8 @@ class Trainer {
   void fork_run(const std::string& from);
 
   RunEnd run();
+  // Sentences that belong to how it ended: "; it has diverged: ..."; "" if there are none.
+  const std::string& closing() const { return closing_; }
   // Of a finished run: writes the report that a kill after the last save left unwritten.
   void ensure_report();
 
@@ -71,7 +73,8 @@ class Trainer {
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
   void write_layers(const StepOutcome& out);
-  double run_seconds() const;
+  void begin_records();
+  void end_records(const std::string& reason);
   bool at_end() const;  // of its steps, tokens or minutes
   void finish_report(const std::function<bool()>& give_up = nullptr);
   LossConfig loss_config() const;
@@ -95,8 +98,9 @@ class Trainer {
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
   std::unique_ptr<Progress> progress_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  double earlier_seconds_ = 0.0;  // of this run in earlier processes
+  RunClock clock_;
+  EventRecord origin_;  // "resume" or "fork", if it is one
+  std::string closing_;
   double peak_gflops_ = 0.0;
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
   bool evaluation_owed_ = false;  // a signal ended the one of this step

@@ -1,16 +1,19 @@
 // train and resume.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
 
 #include "autograd/base/printable.h"
+#include "autograd/base/quantity.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/gemm.h"
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
+#include "train/run/closing.h"
 #include "train/run/run_folder.h"
 #include "train/run/signals.h"
 #include "train/trainer.h"
@@ -56,43 +59,79 @@ int finish(const RunConfig& config, Trainer& trainer) {
   const RunEnd end = trainer.run();
   const std::string& dir = config.run.dir;
   if (end == RunEnd::kStopped) {
-    spdlog::warn("stopped on request after step {}, saved; go on with: shoal resume {}",
-                 trainer.step(), printable(dir));
+    spdlog::warn("stopped on request after step {}, saved{}; go on with: shoal resume {}",
+                 trainer.step(), trainer.closing(), printable(dir));
   } else {
-    spdlog::info("done at step {}; report: {}/report.html", trainer.step(), printable(dir));
+    spdlog::log(trainer.closing().empty() ? spdlog::level::info : spdlog::level::warn,
+                "done at step {}{}; report: {}/report.html", trainer.step(), trainer.closing(),
+                printable(dir));
   }
   return static_cast<int>(end);
 }
 
-int dry_run(const RunConfig& config, Trainer& trainer) {
+void print_line(const char* what, const std::string& value) {
+  std::cout << std::left << std::setw(26) << what << value << '\n';
+}
+
+// What there is to train on, and how often the run goes through it.
+void print_data(const std::vector<Stage>& stages, std::int64_t steps, const DataSplit& data) {
+  const Dataset &train = data.train, &held_out = data.validation;
+  const auto held = [](const Dataset& d, std::int64_t bytes) {
+    return concat(d.documents(), d.task() != nullptr ? " episodes" : " documents",
+                  bytes > 0 ? concat(", ", format_count(static_cast<double>(bytes)), " bytes")
+                            : std::string(),
+                  ", ", d.sequences(), " sequences of ", d.sequence_length());
+  };
+  if (const TaskConfig* task = train.task()) {
+    print_line("data", concat("task ", name_of(task->kind), " in sequences of ",
+                              train.sequence_length(), ", made as the run needs them"));
+  } else {
+    print_line("data", held(train, train.text_bytes()));
+    double sequences = 0.0;  // of the first stage's length
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      const std::int64_t end = i + 1 < stages.size() ? stages[i + 1].from_step : steps;
+      sequences += static_cast<double>(std::max<std::int64_t>(end - stages[i].from_step, 0)) *
+                   static_cast<double>(stages[i].batch_tokens) /
+                   static_cast<double>(train.sequence_length());
+    }
+    if (steps > 0) {
+      print_line("  times through it",
+                 format_short(sequences / static_cast<double>(train.sequences()), 3));
+    }
+  }
+  print_line("  held out", held_out.sequences() > 0 ? held(held_out, held_out.text_bytes())
+                                                    : std::string("none"));
+}
+
+int dry_run(const RunConfig& config, Trainer& trainer, bool ops) {
   const std::vector<Stage> stages = stages_of(config);
   const Stage& stage = longest(stages);
-  std::string dump;
-  estimate_memory(trainer.model(), config_at(config, stage), stage.micro_batches(), &dump);
   const MemoryEstimate& m = trainer.memory();
   const std::int64_t T = stage.sequence_length;
   const double flops = step_flops(config.model, {config.indexer.at(0), config.loss.index_kl != 0.0},
                                   shape_batch(1, T, config.model.vocab_size, 0));
-  std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
-  const auto line = [](const char* what, const std::string& value) {
-    std::cout << std::left << std::setw(26) << what << value << '\n';
-  };
-  line("parameters", std::to_string(trainer.model().store().count()));
-  line("GFLOP per token", concat(flops / static_cast<double>(T) / 1e9));
-  line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
-                                            : concat(config.train.minutes, " minutes"));
+  if (ops) {
+    std::string dump;
+    estimate_memory(trainer.model(), config_at(config, stage), stage.micro_batches(), &dump);
+    std::cout << "ops of a micro-batch, with the bytes that each takes:\n" << dump << '\n';
+  }
+  print_line("parameters", std::to_string(trainer.model().store().count()));
+  print_line("GFLOP per token", concat(flops / static_cast<double>(T) / 1e9));
+  print_line("steps", trainer.planned_steps() > 0 ? std::to_string(trainer.planned_steps())
+                                                  : concat(config.train.minutes, " minutes"));
   for (const Stage& s : stages) {
     if (stages.size() == 1) break;
-    line("  from step", concat(s.from_step, ": ", s.micro_batches(), " micro-batches of ",
-                               s.micro_batch, " sequences of ", s.sequence_length));
+    print_line("  from step", concat(s.from_step, ": ", s.micro_batches(), " micro-batches of ",
+                                     s.micro_batch, " sequences of ", s.sequence_length));
   }
-  line("memory", mib(m.total()));
-  line("  parameters", mib(m.parameters));
-  line("  gradients", mib(m.gradients));
-  line("  optimizer", mib(m.optimizer));
-  line("  activations (arena)", mib(m.tape.arena_low_peak + m.tape.arena_high_peak));
-  line("  their gradients", mib(m.tape.grad_peak));
-  line("checkpoint", mib(m.parameters + m.optimizer));
+  print_data(stages, trainer.planned_steps(), trainer.data());
+  print_line("memory", mib(m.total()));
+  print_line("  parameters", mib(m.parameters));
+  print_line("  gradients", mib(m.gradients));
+  print_line("  optimizer", mib(m.optimizer));
+  print_line("  activations (arena)", mib(m.tape.arena_low_peak + m.tape.arena_high_peak));
+  print_line("  their gradients", mib(m.tape.grad_peak));
+  print_line("checkpoint", mib(m.parameters + m.optimizer));
   return 0;
 }
 
@@ -104,8 +143,8 @@ int go_on(const RunConfig& config) {
   trainer.resume_run();
   if (trainer.is_finished()) {
     trainer.ensure_report();
-    spdlog::info("{} is finished at step {}; nothing to do", printable(config.run.dir),
-                 trainer.step());
+    spdlog::info("{} is finished at step {}; nothing to do: {}", printable(config.run.dir),
+                 trainer.step(), how_to_go_on(config, trainer.step()));
     return 0;
   }
   return finish(config, trainer);
@@ -156,7 +195,7 @@ int train_command(const TrainArguments& args) {
   if (there) return go_on_if_equal(config);
   say_machine();
   Trainer trainer(config);
-  if (args.dry_run) return dry_run(config, trainer);
+  if (args.dry_run) return dry_run(config, trainer, args.ops);
   say_run(trainer);
   trainer.create_run();
   spdlog::info("run folder: {}", printable(config.run.dir));

@@ -67,6 +67,9 @@ struct EventRecord {
   double time = 0;
 };
 
+// Load of the busiest expert relative to an even share; 1 where nobody was routed.
+double imbalance(const LayerRecord& record);
+
 // Numbers that JSON lacks become the strings "nan", "inf" and "-inf".
 Json json_number(double value);
 // The way back; `missing` for anything that is no number.
