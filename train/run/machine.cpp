@@ -1,17 +1,22 @@
 #include "train/run/machine.h"
 
 #include <cstdlib>
-#include <fstream>
 #include <sstream>
+
+#include "autograd/base/read_file.h"
 
 namespace shoal {
 namespace {
 
-std::string text_of(const char* path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
+std::string text_of(const char* path) {  // "" where the system has no such file
+  try {
+    InputFile in(path);
+    std::stringstream text;
+    text << in.rdbuf();
+    return text.str();
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 std::string trimmed(const std::string& text) {
