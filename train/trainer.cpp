@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -13,7 +14,11 @@
 #include "train/generate/generator.h"
 #include "train/metrics/event_record.h"
 #include "train/metrics/log_setup.h"
+#include "train/metrics/run_history.h"
 #include "train/report/report.h"
+#include "train/run/closing.h"
+#include "train/run/plan_remarks.h"
+#include "train/run/run_events.h"
 #include "train/run/signals.h"
 #include "train/run/version.h"
 
@@ -65,10 +70,8 @@ Trainer::Trainer(const RunConfig& config)
       source_(config, plan_, *tokenizer_),
       model_(require_weights(config)) {
   for (const std::string& warning : data().warnings) spdlog::warn("{}", printable(warning));
-  const IndexerSpec& last = plan_.indexer_modes().back();
-  if (plan_.is_complete(last.from_step)) {
-    spdlog::warn("indexer.stage: {} from step {} is never reached: the run ends after {} steps",
-                 name_of(last.mode), last.from_step, plan_.steps());
+  for (const Remark& remark : plan_remarks(config_)) {
+    spdlog::log(remark.warns ? spdlog::level::warn : spdlog::level::info, "{}", remark.text);
   }
   model_.allocate();
   memory_ = estimate_memory(model_, config_, plan_.sizes());
@@ -117,7 +120,8 @@ void Trainer::fork_run(const std::string& from) {
 void Trainer::take(Birth birth) {
   folder_ = std::move(birth.folder);
   saved_step_ = birth.saved_step;
-  earlier_seconds_ = birth.earlier_seconds;
+  clock_ = birth.clock;
+  origin_ = std::move(birth.origin);
   evaluation_owed_ =
       birth.notes.contains(kOwed) && !has_evaluation(config_.run.dir + "/metrics.jsonl", step());
   const auto validated_on = birth.notes.find(kValidationNote);
@@ -131,32 +135,59 @@ void Trainer::take(Birth birth) {
   }
 }
 
-double Trainer::run_seconds() const {
-  return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - started_).count();
-}
-
 bool Trainer::at_end() const {
   if (plan_.is_complete(step())) return true;
-  return config_.train.minutes > 0.0 && earlier_seconds_ >= config_.train.minutes * 60.0;
+  return config_.train.minutes > 0.0 && clock_.earlier_seconds() >= config_.train.minutes * 60.0;
 }
 
 void Trainer::event(const std::string& name, Json fields) {
-  metrics_->write(EventRecord{step(), name, std::move(fields), unix_time()});
+  const EventRecord record{step(), name, std::move(fields), unix_time()};
+  metrics_->write(record);
+  if (tensorboard_) tensorboard_->write(record);
 }
 
-RunEnd Trainer::run() {
+void Trainer::begin_records() {
   metrics_ = std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", step());
   if (config_.log.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", step());
   }
-  started_ = Clock::now();
-  if (step() > 0) event("resume", Json::object());
+  event("start",
+        start_fields(config_, model_.store().count(), memory_.total(), peak_.gflops()));
+  if (tensorboard_) tensorboard_->write_text(step(), unix_time(), "config", to_yaml(config_));
+  if (!origin_.event.empty()) event(origin_.event, origin_.fields);
   if (validation_changed_) event("validation_changed", Json::object());
   event("data", json_of(data_summary()));
+  for (Remark& remark : plan_remarks(config_)) {
+    if (remark.warns) event("warning", Json{{"reason", std::move(remark.text)}});
+  }
+  if (tensorboard_ && origin_.event == "fork") {
+    const RunHistory parent = read_history(config_.run.dir + "/metrics.jsonl");
+    for (const StepRecord& record : parent.steps) tensorboard_->write(record);
+    for (const EvalRecord& record : parent.evals) tensorboard_->write(record);
+  }
+}
+
+// Before the last report. What is said here is of the run as it ended in this process.
+void Trainer::end_records(const std::string& reason) {
+  // Of a long history somebody who stops a run does not wait: it goes on, and ends some day.
+  if (reason != "signal" || report_pace_.is_quick()) {
+    for (const ClosingRemark& remark :
+         closing_remarks(config_, plan_.schedule(), step(), reason == "minutes",
+                         config_.run.dir + "/metrics.jsonl")) {
+      event(remark.event.event, remark.event.fields);
+      closing_ += "; " + remark.sentence;
+    }
+  }
+  event("end", end_fields(reason, clock_, state_.position.tokens));
+}
+
+RunEnd Trainer::run() {
+  begin_records();
+  clock_.start();
   ProgressState start;
   start.step = step();
   start.tokens = state_.position.tokens;
-  start.run_seconds = earlier_seconds_;
+  start.run_seconds = clock_.earlier_seconds();
   progress_ = std::make_unique<Progress>(
       Console::standard_error(),
       ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
@@ -169,6 +200,7 @@ RunEnd Trainer::run() {
     StepOutcome out;
     {
       const TraceSpan span("step");
+      const RunClock::Timing timing(clock_, RunClock::kTraining);
       if (plan.sizes != sizes_) begin_stretch(plan);
       source_.batches(state_.position, step(), batches_);
       out = runner_->step(batches_, plan, stop_requested);
@@ -181,7 +213,7 @@ RunEnd Trainer::run() {
     }
     after_step(plan, out, seconds);
     out_of_time = plan_.is_complete(step()) ||
-                  (config_.train.minutes > 0.0 && run_seconds() >= config_.train.minutes * 60.0);
+                  (config_.train.minutes > 0.0 && clock_.seconds() >= config_.train.minutes * 60.0);
     const auto due = [&](std::int64_t every) { return every > 0 && step() % every == 0; };
     // The last evaluation comes before the last checkpoint: what follows that may be lost.
     if (due(config_.train.eval_every) || out_of_time) evaluate_now();
@@ -192,6 +224,7 @@ RunEnd Trainer::run() {
   if (stopped) event("signal", Json{{"signal", signal_received()}});
   if (saved_step_ != step()) save(true);
   progress_->finish();
+  end_records(stopped ? "signal" : plan_.is_complete(step()) ? "done" : "minutes");
   if (!stopped || report_pace_.is_quick()) {
     finish_report();
   } else {
@@ -239,7 +272,7 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
   if (step() % config_.log.every == 0) write_layers(out);
-  progress_->step(ProgressState(record, run_seconds()));
+  progress_->step(ProgressState(record, clock_.seconds()));
 }
 
 void Trainer::write_layers(const StepOutcome& out) {
@@ -264,6 +297,7 @@ void Trainer::write_layers(const StepOutcome& out) {
       record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);
+    if (tensorboard_) tensorboard_->write(record, unix_time());
   }
 }
 
@@ -314,10 +348,12 @@ void Trainer::handle_bad_numbers(const StepPlan& plan, const StepOutcome& out) {
 void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
   event("bad_numbers", Json{{"attempted_step", step}, {"reason", reason}});
   progress_->finish();
+  end_records("bad_numbers");
   finish_report();
 }
 
 void Trainer::evaluate_now() {
+  const RunClock::Timing timing(clock_, RunClock::kEvaluation);
   evaluated_step_ = step();
   const StepPlan plan = plan_.at(step());
   const Dataset& validation = data().validation;
@@ -348,7 +384,7 @@ void Trainer::evaluate_now() {
     event("sample", Json{{"prompt", prompts[i]}, {"text", text}});
     log_to_file("sample: " + printable(prompts[i] + text));
   }
-  if (report_pace_.is_due(std::chrono::duration<double>(Clock::now() - started_).count())) {
+  if (report_pace_.is_due(clock_.seconds() - clock_.earlier_seconds())) {
     finish_report(stop_requested);
   }
 }
@@ -363,13 +399,14 @@ ManifestInfo Trainer::manifest_info() const {
   info.data_fingerprint = source_.fingerprint();
   info.notes[kValidationNote] = source_.fingerprint(&DataSplit::validation);
   info.cpu_features = cpu_features();
-  info.notes["run_seconds"] = std::to_string(run_seconds());
+  clock_.put_into(info.notes);
   if (evaluation_owed_) info.notes[kOwed] = "1";
   return info;
 }
 
 void Trainer::save(bool must) {
   const TraceSpan span("save");
+  const RunClock::Timing timing(clock_, RunClock::kSaving);
   StateView view = state_.view();
   view.config = to_yaml(config_);
   metrics_->sync();

@@ -1,5 +1,4 @@
 #pragma once
-#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "train/run/birth.h"
 #include "train/run/data_summary.h"
 #include "train/run/memory_estimate.h"
+#include "train/run/run_clock.h"
 #include "train/run/training_state.h"
 #include "train/step/step_runner.h"
 
@@ -38,6 +38,8 @@ class Trainer {
   void fork_run(const std::string& from);
 
   RunEnd run();
+  // Sentences that belong to how it ended: "; it has diverged: ..."; "" if there are none.
+  const std::string& closing() const { return closing_; }
   // Of a finished run: writes the report that a kill after the last save left unwritten.
   void ensure_report();
 
@@ -62,7 +64,8 @@ class Trainer {
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
   void write_layers(const StepOutcome& out);
-  double run_seconds() const;
+  void begin_records();
+  void end_records(const std::string& reason);
   bool at_end() const;  // of its steps, tokens or minutes
   void finish_report(const std::function<bool()>& give_up = nullptr);
 
@@ -83,8 +86,9 @@ class Trainer {
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
   std::unique_ptr<Progress> progress_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  double earlier_seconds_ = 0.0;  // of this run in earlier processes
+  RunClock clock_;
+  EventRecord origin_;  // "resume" or "fork", if it is one
+  std::string closing_;
   Peak peak_;
   bool validation_changed_ = false;  // since the checkpoint
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;

@@ -11,6 +11,7 @@
 #include "autograd/base/rng.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
+#include "train/metrics/fields.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
@@ -74,6 +75,19 @@ MicroRun::MicroRun() {
   const std::string place = "CORPUS";
   config.replace(config.find(place), place.size(), folder_.write("corpus.txt", corpus()));
   folder_.write("micro.yaml", config);
+}
+
+MicroRun::~MicroRun() {
+  for (const auto& entry : fs::recursive_directory_iterator(folder_.path())) {
+    if (entry.path().filename() != "metrics.jsonl" || !entry.is_regular_file()) continue;
+    std::ifstream in(entry.path());
+    std::string line;
+    while (std::getline(in, line)) {
+      const auto object = parse_line(line);
+      if (!object) continue;
+      EXPECT_EQ(undocumented(*object), "") << entry.path() << ": " << line;
+    }
+  }
 }
 
 std::vector<std::string> MicroRun::train_arguments(

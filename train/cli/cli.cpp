@@ -112,8 +112,9 @@ void declare(CLI::App& app, Options& o, int& code) {
                         "shoal train configs/replicas/tiny.yaml optim.lr=2e-3 run.dir=/tmp/try");
   c->add_option("config", o.train.config, "a YAML file")->required()->type_name("CONFIG.yaml");
   add_overrides(c, o.train.overrides);
-  c->add_flag("--dry-run", o.train.dry_run,
-              "only check, and print sizes, memory and the ops of a step");
+  CLI::Option* dry = c->add_flag("--dry-run", o.train.dry_run,
+                                 "only check, and print sizes, memory and what the data holds");
+  c->add_flag("--ops", o.train.ops, "with --dry-run: also every op of a micro-batch")->needs(dry);
   c->add_flag("--or-resume", o.train.or_resume,
               "go on with the run in run.dir if it has the same settings: for batch jobs that are "
               "started again with the same command");
@@ -249,10 +250,10 @@ void declare(CLI::App& app, Options& o, int& code) {
   add_json(c, o.json);
   c->add_flag("--markdown", o.markdown, "print a table in markdown")->excludes("--json");
   c->callback([&] { code = config_schema_command(o.json, o.markdown); });
-  c = command(*config, "diff", "the keys in which two configurations differ",
-              "shoal config diff configs/replicas/tiny.yaml configs/replicas/small.yaml");
-  c->add_option("a", o.path, "a YAML file")->required()->type_name("A.yaml");
-  c->add_option("b", o.other, "another one")->required()->type_name("B.yaml");
+  c = command(*config, "diff", "the keys in which two configurations or runs differ",
+              "shoal config diff configs/replicas/tiny.yaml runs/tiny");
+  c->add_option("a", o.path, "a YAML file, a run or a checkpoint")->required()->type_name("A");
+  c->add_option("b", o.other, "another one")->required()->type_name("B");
   add_json(c, o.json);
   c->callback([&] { code = config_diff_command(o.path, o.other, o.json); });
 

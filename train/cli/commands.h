@@ -11,7 +11,7 @@ namespace shoal {
 struct TrainArguments {
   std::string config;
   std::vector<std::string> overrides;
-  bool dry_run = false;
+  bool dry_run = false, ops = false;
   bool or_resume = false;  // a run in run.dir with the same settings goes on
 };
 int train_command(const TrainArguments& args);

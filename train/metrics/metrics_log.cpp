@@ -23,6 +23,18 @@ Fate fate_of(std::string_view line, std::int64_t last_step) {
   return step->get<std::int64_t>() <= last_step ? Fate::kKeep : Fate::kDrop;
 }
 
+// Reads `in` to its end.
+void copy_lines(InputFile& in, const std::string& path, AtomicFile& out, std::int64_t last_step) {
+  std::string line;
+  while (std::getline(in, line)) {
+    if (fate_of(line, last_step) != Fate::kKeep) continue;
+    line += '\n';
+    out.write(line);
+  }
+  if (in.bad()) reject(Failure::kDisk, path, ": cannot be read");
+  out.commit();
+}
+
 std::unique_ptr<AppendFile> open_log(const std::string& path, std::int64_t last_step) {
   CHECK(last_step >= 0, "metrics: resume at step ", last_step);
   if (last_step == 0) return std::make_unique<AppendFile>(path, Write::kTruncate);
@@ -67,14 +79,16 @@ std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step) {
 
   AtomicFile kept(path);
   in.rewind();
-  while (std::getline(in, line)) {
-    if (fate_of(line, last_step) != Fate::kKeep) continue;
-    line += '\n';
-    kept.write(line);
-  }
-  if (in.bad()) reject(Failure::kDisk, path, ": cannot be read");
-  kept.commit();
+  copy_lines(in, path, kept, last_step);
   return dropped + broken;
+}
+
+void copy_lines_through(const std::string& from, const std::string& to, std::int64_t last_step) {
+  AtomicFile out(to);
+  std::error_code error;
+  if (!std::filesystem::exists(from, error) && !error) return out.commit();
+  InputFile in(from, Failure::kDisk);
+  copy_lines(in, from, out, last_step);
 }
 
 MetricsLog::MetricsLog(const std::string& path, std::int64_t last_step)

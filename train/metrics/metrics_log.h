@@ -40,4 +40,8 @@ bool has_evaluation(const std::string& path, std::int64_t step);
 // an empty one.
 std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step);
 
+// A new file `to` with the whole lines of `from` through that step: how a fork comes by its
+// parent's curve. A missing `from` leaves `to` empty.
+void copy_lines_through(const std::string& from, const std::string& to, std::int64_t last_step);
+
 }  // namespace shoal

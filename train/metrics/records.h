@@ -71,6 +71,9 @@ struct LayerRecord {
 
 struct EventRecord;  // train/metrics/event_record.h
 
+// Load of the busiest expert relative to an even share; 1 where nobody was routed.
+double imbalance(const LayerRecord& record);
+
 // Numbers that JSON lacks become the strings "nan", "inf" and "-inf".
 Json json_number(double value);
 // The way back; `missing` for anything that is no number.

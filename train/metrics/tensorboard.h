@@ -28,6 +28,10 @@ class TensorboardWriter {
   bool write(std::int64_t step, double time, const std::vector<Scalar>& scalars);
   bool write(const StepRecord& record);
   bool write(const EvalRecord& record);
+  bool write(const LayerRecord& record, double time);
+  // As text: what a sample says, of other events their fields.
+  bool write(const EventRecord& record);
+  bool write_text(std::int64_t step, double time, const std::string& tag, const std::string& text);
 
   // Goes back to `last_step` within a run: TensorBoard forgets what it was told of later steps.
   bool rewind(std::int64_t last_step);

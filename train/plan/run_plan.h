@@ -36,6 +36,7 @@ class RunPlan {
   // `to` lies before `from`.
   std::int64_t sequences_between(std::int64_t from, std::int64_t to) const;
 
+  const ScheduleConfig& schedule() const { return schedule_; }
   std::int64_t steps() const { return schedule_.total_steps; }  // 0: no such limit
   bool is_complete(std::int64_t done) const { return steps() > 0 && done >= steps(); }
 

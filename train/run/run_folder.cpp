@@ -5,6 +5,7 @@
 #include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
 #include "autograd/base/descriptor.h"
+#include "autograd/base/read_file.h"
 #include "train/metrics/log_setup.h"
 #include "train/run/version.h"
 
@@ -69,6 +70,12 @@ void write_run_config(const std::string& folder, const std::string& yaml) {
   replace_file(folder + "/config.yaml", "# " + program_version() + "\n" + yaml);
 }
 
+std::string run_config_text(const std::string& folder) {
+  std::error_code error;
+  const std::string path = folder + "/config.yaml";
+  return fs::exists(path, error) ? read_file(path, Failure::kDisk) : "";
+}
+
 RunFolder::RunFolder(Io& io, const std::string& path)
     : lock_(made(path)), store_(io, checkpoints_of(path)) {
   open_log_file(path + "/log.txt");
@@ -78,7 +85,7 @@ RunFolder::RunFolder(Io& io, const std::string& path)
 void RunFolder::remove_beginning(const std::string& path) {
   close_log_file();
   std::error_code ignored;
-  for (const char* name : {"log.txt", "checkpoints", "lock", ""}) {
+  for (const char* name : {"log.txt", "metrics.jsonl", "checkpoints", "lock", ""}) {
     fs::remove(fs::path(path) / name, ignored);  // a folder only if it is empty
   }
 }
