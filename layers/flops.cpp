@@ -90,8 +90,8 @@ double step_flops(const ModelConfig& m, const StepParts& parts, const Batch& bat
   std::int64_t most_seen = 0;
   for (std::int64_t n = 0; n < batch.rows(); ++n) most_seen = std::max(most_seen, seen(n));
   const bool learns = indexers_learn(parts.indexer);
-  const bool choose = parts.indexer.mode == IndexerMode::kSparse &&
-                      most_seen / m.compress_rate_csa > m.index_topk;
+  const bool choose =
+      parts.indexer.mode == IndexerMode::kSparse && most_seen / m.compress_rate_csa > m.index_topk;
   double flops = 0.0;
   for (std::int64_t n = 0; n < batch.rows(); ++n) {
     if (batch.is_padding(n)) continue;

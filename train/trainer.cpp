@@ -151,8 +151,7 @@ void Trainer::begin_records() {
   if (config_.log.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", step());
   }
-  event("start",
-        start_fields(config_, model_.store().count(), memory_.total(), peak_.gflops()));
+  event("start", start_fields(config_, model_.store().count(), memory_.total(), peak_.gflops()));
   if (tensorboard_) tensorboard_->write_text(step(), unix_time(), "config", to_yaml(config_));
   if (!origin_.event.empty()) event(origin_.event, origin_.fields);
   if (validation_changed_) event("validation_changed", Json::object());

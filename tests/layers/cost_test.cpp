@@ -168,9 +168,8 @@ TEST(Cost, RatioOfFlopsByContext) {
 TEST(Cost, ForwardFlopsAreAThirdOfAStepsLastToken) {
   for (const char* name : {"tiny", "base", "small", "needle"}) {
     SCOPED_TRACE(name);
-    const RunConfig run =
-        load_config(source_folder() + "/configs/replicas/" + name + ".yaml", {},
-                    {.needs_data = false});
+    const RunConfig run = load_config(source_folder() + "/configs/replicas/" + name + ".yaml", {},
+                                      {.needs_data = false});
     for (const bool full : {false, true}) {
       ModelConfig config = run.model;
       if (full)

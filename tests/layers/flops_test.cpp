@@ -119,10 +119,9 @@ TEST(Flops, OfPaddingAreNone) {
 TEST(Flops, OfReplicasAreThoseThatTheOpsReport) {
   for (const char* name : {"tiny", "base", "small", "needle"}) {
     SCOPED_TRACE(name);
-    const ModelConfig config =
-        load_config(source_folder() + "/configs/replicas/" + name + ".yaml", {},
-                    {.needs_data = false})
-            .model;
+    const ModelConfig config = load_config(source_folder() + "/configs/replicas/" + name + ".yaml",
+                                           {}, {.needs_data = false})
+                                   .model;
     expect_equal(config, {{IndexerMode::kSparse, true}, true},
                  shape_batch(1, 1024, config.vocab_size, 1));
   }

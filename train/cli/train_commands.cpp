@@ -83,8 +83,8 @@ int dry_run(const RunConfig& config, Trainer& trainer, bool ops) {
   const BatchSizes& most = largest(plan.sizes());
   const MemoryEstimate& m = trainer.memory();
   const std::int64_t T = most.sequence_length;
-  const double flops = step_flops(config.model, plan.at(0).parts(),
-                                  shape_batch(1, T, config.model.vocab_size, 0));
+  const double flops =
+      step_flops(config.model, plan.at(0).parts(), shape_batch(1, T, config.model.vocab_size, 0));
   if (ops) {
     std::string dump;
     estimate_memory(trainer.model(), config, most, &dump);

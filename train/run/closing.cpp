@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "train/config/batch_sizes.h"
 #include "train/config/show_config.h"
 #include "train/metrics/run_history.h"
-#include "train/config/batch_sizes.h"
 #include "train/run/divergence.h"
 
 namespace shoal {

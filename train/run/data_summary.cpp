@@ -71,8 +71,7 @@ DataSummary summarise(std::span<const DataSplit> data, std::span<const BatchSize
                            train.source_sequences(s), train.source_share(s), 0.0});
   }
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    const std::int64_t end =
-        i + 1 < sizes.size() ? std::min(sizes[i + 1].from_step, steps) : steps;
+    const std::int64_t end = i + 1 < sizes.size() ? std::min(sizes[i + 1].from_step, steps) : steps;
     const auto samples = static_cast<double>(std::max<std::int64_t>(end - sizes[i].from_step, 0) *
                                              sizes[i].sequences());
     for (std::size_t s = 0; s < out.sources.size(); ++s) {

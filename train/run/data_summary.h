@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "data/dataset.h"
-#include "train/config/run_config.h"
 #include "train/config/batch_sizes.h"
+#include "train/config/run_config.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
