@@ -57,6 +57,8 @@ void set_threads_from_environment() {
 
 ParallelOff::ParallelOff(bool off) : depth_(off ? 1 : 0) { off_depth += depth_; }
 ParallelOff::~ParallelOff() { off_depth -= depth_; }
+int thread_number() { return omp_get_thread_num(); }
+
 bool parallel_is_off() { return off_depth > 0; }
 
 void* thread_scratch(int slot, std::size_t bytes) {

@@ -42,6 +42,18 @@ bool parallel_is_off();
 inline constexpr int kThreadSlots = 4;
 void* thread_scratch(int slot, std::size_t bytes);
 
+int thread_number();  // of the calling thread in its parallel region, from 0
+
+// Every thread calls fn() while the others do: for measuring. It splits no work.
+template <class Fn>
+void on_every_thread(const Fn& fn) {
+#pragma omp parallel
+  {
+#pragma omp barrier
+    fn();
+  }
+}
+
 // A region costs a meeting of all threads, milliseconds where other programs keep one of them from
 // its core: a few items, such as rows of tokens that are decoded, are not worth it.
 inline constexpr std::int64_t kFewItems = 8;

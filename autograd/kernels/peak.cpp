@@ -1,7 +1,6 @@
 #include "autograd/kernels/peak.h"
 
 #include <cblas.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <array>
@@ -31,15 +30,11 @@ double rate(double flops, Clock::time_point begin, Clock::time_point end) {
 }
 
 // Every thread calls best_rate() while the others do; the sum of what they return, of more threads
-// than cores that of so many. No splitting of work, so not parallel.h: all do the same.
+// than cores that of so many.
 template <class BestRate>
 double sum_of_threads(const BestRate& best_rate) {
   std::vector<double> rates(static_cast<std::size_t>(thread_count()));
-#pragma omp parallel
-  {
-#pragma omp barrier
-    rates[static_cast<std::size_t>(omp_get_thread_num())] = best_rate();
-  }
+  on_every_thread([&] { rates[static_cast<std::size_t>(thread_number())] = best_rate(); });
   std::sort(rates.begin(), rates.end(), std::greater<>());
   const auto cores = std::min(rates.size(), static_cast<std::size_t>(allowed_cores()));
   return std::accumulate(rates.begin(), rates.begin() + static_cast<std::ptrdiff_t>(cores), 0.0);

@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "train/report/run_history.h"
+#include "train/metrics/run_history.h"
 
 namespace shoal {
 
