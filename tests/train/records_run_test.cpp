@@ -179,8 +179,9 @@ TEST(RunRecords, ARunThatDivergesSaysSo) {
   const MicroRun micro;
   for (const char* residual : {"hc", "mhc", "plain"}) {
     const std::string run = micro / residual;
-    const Ended ended = micro.train(residual, {concat("model.residual=", residual), "optim.lr=3",
-                                               "optim.clip=0", "train.steps=60"});
+    const Ended ended = micro.train(
+        residual, {concat("model.residual=", residual), "optim.lr=10", "optim.end_lr=10",
+                   "optim.decay_share=0", "optim.clip=0", "train.steps=60"});
     ASSERT_EQ(ended.code, 0) << ended.err;
     EXPECT_THAT(ended.last_line(), HasSubstr("it has diverged")) << residual;
     EXPECT_EQ(events_of(run, "diverged").size(), 1U) << residual;
