@@ -67,7 +67,7 @@ TEST(RunRecords, StartSaysWhatWasRunAndEndHowItWent) {
 
   const std::string report = report_of(micro / "run");
   EXPECT_THAT(report, HasSubstr("55,022 parameters"));
-  EXPECT_THAT(report, HasSubstr("2 threads"));
+  EXPECT_THAT(report, HasSubstr("threads: 2, cores: "));
   EXPECT_THAT(report, HasSubstr(start.at("commit").get<std::string>()));
   EXPECT_THAT(report, HasSubstr(start.at("config_hash").get<std::string>().substr(0, 16)));
   EXPECT_THAT(report, HasSubstr(" MiB at the most"));

@@ -204,7 +204,7 @@ std::string facts(const RunHistory& history) {
     const auto text = [&](const char* name) { return field_text(*start, name); };
     fact("Model", grouped(number_in(*start, "parameters")) + " parameters");
     fact("Machine",
-         fmt::format("{}; {} threads on {} cores, {}, products with {}", text("cpu"),
+         fmt::format("{}; threads: {}, cores: {}; {}, products with {}", text("cpu"),
                      text("threads"), text("cores"), text("instruction_set"), text("products")));
     fact("Program",
          fmt::format("{}, commit {}, {}", text("program"), text("commit"), text("compiler")));

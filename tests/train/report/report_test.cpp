@@ -183,7 +183,7 @@ TEST(Report, TheHeadSaysWhatWasRunAndHowItEnded) {
   expect_well_formed(page);
   for (const char* text :
        {"1,234,567 parameters",
-        "A &lt;fast&gt; one; 4 threads on 8 cores, x86-64-v3, products with "
+        "A &lt;fast&gt; one; threads: 4, cores: 8; x86-64-v3, products with "
         "avx512",
         "shoal 9, commit abc-dirty, GNU 12", "SHA-256 ffffffffffffffff<",
         "/runs/&lt;a&gt;, at step 20; optim.lr: 0.1 -&gt; 0.2, odd: ? -&gt; ?",

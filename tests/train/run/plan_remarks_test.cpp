@@ -106,7 +106,7 @@ TEST(PlanRemarks, WhatNeverHappens) {
   EXPECT_THAT(texts(c), HasSubstr("data.validation: 0"));
   c.train.sample_prompts = {"And"};
   EXPECT_EQ(texts(c), "");
-  c.indexer.stages = {{IndexerStage::kDense, 0}, {IndexerStage::kSparse, 60}};
+  c.indexer.modes = {{IndexerMode::kDense, 0}, {IndexerMode::kSparse, 60}};
   EXPECT_THAT(texts(c, true), HasSubstr("sparse from step 60 is never reached"));
 }
 
