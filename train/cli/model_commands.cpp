@@ -12,6 +12,7 @@
 #include "train/parity/parity.h"
 #include "train/plan/batch_source.h"
 #include "train/report/report.h"
+#include "train/run/data_summary.h"
 #include "train/run/run_folder.h"
 
 namespace shoal {

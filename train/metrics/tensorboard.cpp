@@ -6,8 +6,10 @@
 #include <bit>
 #include <chrono>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "autograd/base/check.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "optim/schedule.h"
 #include "train/config/run_config.h"
-#include "train/metrics/records.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 

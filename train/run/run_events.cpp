@@ -1,5 +1,7 @@
 #include "train/run/run_events.h"
 
+#include <nlohmann/json.hpp>
+
 #include "autograd/base/check.h"
 #include "autograd/base/parallel.h"
 #include "autograd/kernels/blas.h"

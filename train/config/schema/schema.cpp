@@ -121,7 +121,7 @@ std::vector<Key> run_keys() {
 std::vector<Key> data_keys() {
   return {
       path_or("data.tokenizer", "bytes", SHOAL_FIELD(data.tokenizer),
-              "bytes (bos 0, eos 1, byte b is 2 + b), or a tokenizer file"),
+              "bytes: bos 0, eos 1, byte b is 2 + b; there is no other yet"),
       corpora_key(),
       validation_key(),
       integer("data.sequence_length", SHOAL_FIELD(data.sequence_length), kSize, "tokens",

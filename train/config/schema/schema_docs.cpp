@@ -240,7 +240,7 @@ nlohmann::ordered_json schema_json() {
 std::string schema_markdown() {
   std::ostringstream out;
   out << "# Configuration keys\n\n"
-         "A run is described by a YAML file; `configs/replicas/` has three to copy from. Every key "
+         "A run is described by a YAML file; `configs/replicas/` has some to copy from. Every key "
          "has a default\nexcept `model` and, to train, `data.train` and the end of the run. "
          "`shoal config show FILE.yaml` prints all\nvalues with their origin, `shoal train "
          "FILE.yaml section.key=value` overrides one, and `extends: OTHER.yaml`\nat the top of a "
