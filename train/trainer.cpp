@@ -20,6 +20,7 @@
 #include "train/run/plan_remarks.h"
 #include "train/run/run_events.h"
 #include "train/run/signals.h"
+#include "train/run/step_records.h"
 #include "train/run/version.h"
 
 namespace shoal {
@@ -246,58 +247,20 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   position.step = plan.number;
   position.tokens += plan.sizes.batch_tokens;
   position.samples += plan.sizes.sequences();
-  StepRecord record;
-  record.step = position.step;
-  record.tokens = position.tokens;
-  record.loss = out.loss();
-  record.ce = out.parts.ce;
-  record.mtp = out.parts.mtp;
-  record.balance = out.parts.balance;
-  record.index_kl = out.parts.index_kl;
-  record.lr = plan.lr;
-  record.grad_norm = out.grads.norm;
-  const std::vector<const Block*> blocks = model_.all_blocks();
-  for (std::size_t l = 0; l < blocks.size(); ++l) {
-    const ClampCount& c = runner_->stats()[l].clamped;
-    record.clamp.gate_high += c.gate_high;
-    record.clamp.up_high += c.up_high;
-    record.clamp.up_low += c.up_low;
-    record.clamp.clamp_inputs += c.pairs;
-  }
+  StepRecord record = step_record(plan, position, out, runner_->stats());
   record.step_seconds = seconds;
   record.tokens_per_second = static_cast<double>(plan.sizes.batch_tokens) / seconds;
   record.matmul_peak_share = peak_.share(out.flops, seconds);
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
-  if (step() % config_.log.every == 0) write_layers(out);
-  progress_->step(ProgressState(record, clock_.seconds()));
-}
-
-void Trainer::write_layers(const StepOutcome& out) {
-  const std::vector<const Block*> blocks = model_.all_blocks();
-  for (std::size_t l = 0; l < blocks.size(); ++l) {
-    const BlockStats& stats = runner_->stats()[l];
-    LayerRecord record;
-    record.step = step();
-    record.layer =
-        blocks[l] == model_.mtp_block() ? LayerRecord::kMtp : static_cast<std::int64_t>(l);
-    record.expert_load = stats.load;
-    record.clamp = {stats.clamped.gate_high, stats.clamped.up_high, stats.clamped.up_low,
-                    stats.clamped.pairs};
-    if (const ModelBuffer* bias = blocks[l]->feed_forward().bias()) {
-      const float* b = bias->value.as<float>();
-      const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());
-      record.bias_low = *low;
-      record.bias_high = *high;
+  if (step() % config_.log.every == 0) {
+    for (const LayerRecord& layer : layer_records(model_, step(), out, runner_->stats())) {
+      metrics_->write(layer);
+      if (tensorboard_) tensorboard_->write(layer, unix_time());
     }
-    if (stats.index.uniform > 0.0) {
-      record.index_kl = stats.index.kl / static_cast<double>(out.counts.rows);
-      record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
-    }
-    metrics_->write(record);
-    if (tensorboard_) tensorboard_->write(record, unix_time());
   }
+  progress_->step(ProgressState(record, clock_.seconds()));
 }
 
 // Which op and layer went bad first: the same step again, watched. The state has not changed, so it

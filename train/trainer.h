@@ -63,7 +63,6 @@ class Trainer {
   void save(bool must = false);
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
-  void write_layers(const StepOutcome& out);
   void begin_records();
   void end_records(const std::string& reason);
   bool at_end() const;  // of its steps, tokens or minutes

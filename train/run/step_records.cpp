@@ -1,0 +1,59 @@
+#include "train/run/step_records.h"
+
+#include <algorithm>
+
+namespace shoal {
+namespace {
+
+template <class Record>
+void add_clamped(Record& record, const ClampCount& c) {
+  record.clamp.gate_high += c.gate_high;
+  record.clamp.up_high += c.up_high;
+  record.clamp.up_low += c.up_low;
+  record.clamp.clamp_inputs += c.pairs;
+}
+
+}  // namespace
+
+StepRecord step_record(const StepPlan& plan, const RunPosition& after, const StepOutcome& out,
+                       const ModelStats& stats) {
+  StepRecord record;
+  record.step = after.step;
+  record.tokens = after.tokens;
+  record.loss = out.loss();
+  record.ce = out.parts.ce;
+  record.mtp = out.parts.mtp;
+  record.balance = out.parts.balance;
+  record.index_kl = out.parts.index_kl;
+  record.lr = plan.lr;
+  record.grad_norm = out.grads.norm;
+  for (const BlockStats& block : stats) add_clamped(record, block.clamped);
+  return record;
+}
+
+std::vector<LayerRecord> layer_records(const Model& model, std::int64_t step,
+                                       const StepOutcome& out, const ModelStats& stats) {
+  const std::vector<const Block*> blocks = model.all_blocks();
+  std::vector<LayerRecord> records(blocks.size());
+  for (std::size_t l = 0; l < blocks.size(); ++l) {
+    LayerRecord& record = records[l];
+    record.step = step;
+    record.layer =
+        blocks[l] == model.mtp_block() ? LayerRecord::kMtp : static_cast<std::int64_t>(l);
+    record.expert_load = stats[l].load;
+    add_clamped(record, stats[l].clamped);
+    if (const ModelBuffer* bias = blocks[l]->feed_forward().bias()) {
+      const float* b = bias->value.as<float>();
+      const auto [low, high] = std::minmax_element(b, b + bias->value.shape.numel());
+      record.bias_low = *low;
+      record.bias_high = *high;
+    }
+    if (const IndexSums& index = stats[l].index; index.uniform > 0.0) {
+      record.index_kl = index.kl / static_cast<double>(out.counts.rows);
+      record.index_captured = 1.0 - index.kl / index.uniform;
+    }
+  }
+  return records;
+}
+
+}  // namespace shoal
