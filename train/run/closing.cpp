@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "train/config/batch_sizes.h"
-#include "train/config/show_config.h"
+#include "train/config/schema/yaml_text.h"
 #include "train/metrics/run_history.h"
 #include "train/run/divergence.h"
 
