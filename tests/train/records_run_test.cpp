@@ -7,6 +7,7 @@
 #include "tests/support/micro_run.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
+#include "train/metrics/event_record.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

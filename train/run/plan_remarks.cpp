@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "train/plan/run_plan.h"
+#include "train/config/batch_sizes.h"
 
 namespace shoal {
 namespace {
@@ -85,7 +85,7 @@ std::vector<Remark> plan_remarks(const RunConfig& c) {
   const std::int64_t steps = planned_steps(c);
   add_rate(c, steps, remarks);
   add_without_decay(c, steps, remarks);
-  const IndexerSpec& last = RunPlan(c).indexer_modes().back();
+  const IndexerSpec& last = c.indexer.modes.back();
   if (steps > 0 && last.from_step >= steps) {
     remarks.push_back({true, fmt::format("indexer.stage: {} from step {} is never reached: the run "
                                          "ends after {} steps",

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "tests/train/metrics/temp_folder.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {

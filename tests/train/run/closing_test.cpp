@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/support/temporary_folder.h"
+#include "train/metrics/event_record.h"
 #include "train/metrics/metrics_log.h"
 
 namespace shoal {

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "data/tokenizer/bytes.h"
 #include "tests/support/temporary_folder.h"
 
