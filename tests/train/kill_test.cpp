@@ -110,7 +110,9 @@ TEST(Kill, AtRandomInstantsLosesNoBit) {
     fs::remove_all(micro / run);
   }
   EXPECT_GT(inside, 0) << "no kill hit a run between its first and last step";
-  if (full_test()) EXPECT_GT(early, 0) << "no kill came before there was a run";
+  if (full_test()) {
+    EXPECT_GT(early, 0) << "no kill came before there was a run";
+  }
   RecordProperty("kills", kills);
   RecordProperty("kills_between_steps", inside);
   RecordProperty("kills_before_the_run", early);

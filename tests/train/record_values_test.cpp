@@ -183,7 +183,8 @@ Checked check_one_step(const MicroRun& micro, const std::string& name,
   }
   const Ended again = run_program({"eval", run, "--json"});
   EXPECT_EQ(again.code, 0) << again.err;
-  for (const auto& [field, value] : Json::parse(again.out).items()) {
+  const Json said = Json::parse(again.out);
+  for (const auto& [field, value] : said.items()) {
     EXPECT_EQ(value, got.eval.at(field)) << field;
   }
 

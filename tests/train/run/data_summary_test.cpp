@@ -17,7 +17,7 @@ using ::testing::IsEmpty;
 
 const ByteTokenizer kBytes;
 
-Stage stage(std::int64_t from_step, std::int64_t T, std::int64_t sequences) {
+BatchSizes sizes(std::int64_t from_step, std::int64_t T, std::int64_t sequences) {
   return {from_step, T, T * sequences, 1};
 }
 
@@ -28,7 +28,7 @@ TEST(DataSummary, CountsEpochsOfEachSourceOverTheStages) {
   const DataSplit one = load_data({{{a, 1.0}, {b, 3.0}}, 0.0, {}, 10, 1}, kBytes);
   const DataSplit two{one.train.with_length(20), one.validation.with_length(20), {}};
   const DataSplit data[] = {one, two};
-  const Stage stages[] = {stage(0, 10, 4), stage(5, 20, 2)};
+  const BatchSizes stages[] = {sizes(0, 10, 4), sizes(5, 20, 2)};
   const DataSummary d = summarise(data, stages, 15, 0.0);
   ASSERT_EQ(d.sources.size(), 2U);
   EXPECT_EQ(d.sources[0].name, "a.txt");
@@ -54,7 +54,7 @@ TEST(DataSummary, SaysWhatIsHeldOut) {
   std::string text;
   for (int i = 0; i < 60; ++i) text += concat("text ", i, "\n\n");
   const DataSplit data = load_data({{{folder.write("a.txt", text)}}, 0.2, {}, 100, 1}, kBytes);
-  const Stage stages[] = {stage(0, 100, 1)};
+  const BatchSizes stages[] = {sizes(0, 100, 1)};
   const DataSummary d = summarise({&data, 1}, stages, 12, 0.2);
   EXPECT_EQ(d.documents + d.held_out_documents, 60);
   EXPECT_EQ(d.held_out_documents, data.validation.documents());
@@ -73,18 +73,18 @@ TEST(DataSummary, WarnsWhereThereIsHardlyAnyData) {
   const TemporaryFolder folder;
   const std::string hello = folder.write("a.txt", "hello world");
   const DataSplit data = load_data({{{hello}}, 0.0, {}, 512, 1}, kBytes);
-  const Stage stages[] = {stage(0, 512, 16)};
+  const BatchSizes stages[] = {sizes(0, 512, 16)};
   EXPECT_THAT(summarise({&data, 1}, stages, 10, 0.0).warnings,
               ElementsAre(AllOf(HasSubstr("97.7 % of every batch is padding"),
                                 HasSubstr("11 bytes"), HasSubstr("data.sequence_length")),
                           HasSubstr("the data is 1 sequence(s), a step takes 16")));
   // Sequences that it fills, and a batch that it has.
   const DataSplit fits = load_data({{{hello}}, 0.0, {}, 12, 1}, kBytes);
-  const Stage small[] = {stage(0, 12, 1)};
+  const BatchSizes small[] = {sizes(0, 12, 1)};
   EXPECT_THAT(summarise({&fits, 1}, small, 10, 0.0).warnings, IsEmpty());
   // A later stage counts too.
   const DataSplit grown[] = {fits, {fits.train.with_length(48), fits.validation, {}}};
-  const Stage grows[] = {stage(0, 12, 1), stage(5, 48, 1)};
+  const BatchSizes grows[] = {sizes(0, 12, 1), sizes(5, 48, 1)};
   EXPECT_THAT(summarise(grown, grows, 10, 0.0).warnings, ElementsAre(HasSubstr("75.0 %")));
 }
 

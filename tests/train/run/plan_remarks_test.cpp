@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "tests/support/paths.h"
 #include "train/config/load_config.h"
 
 namespace shoal {
@@ -81,7 +82,7 @@ TEST(PlanRemarks, WhatWasSetForADecayThatDoesNotCome) {
 TEST(PlanRemarks, TheReplicasAreBoundByStepsAlone) {
   int replicas = 0;
   for (const auto& entry :
-       std::filesystem::directory_iterator(std::string(SHOAL_SOURCE_DIR) + "/configs/replicas")) {
+       std::filesystem::directory_iterator(source_folder() + "/configs/replicas")) {
     const RunConfig c = load_config(entry.path(), {}, {.needs_data = true});
     EXPECT_EQ(c.train.minutes, 0.0) << entry.path();
     EXPECT_EQ(texts(c), "") << entry.path();
