@@ -169,11 +169,19 @@ struct Experts {
   // With a = min(gate, limit), b = clamp(up), h = silu(a) b and dh = dy W2 (grouped):
   //   dg = sum_f dh h;  da = g dh b silu'(a);  db = g dh silu(a), zero where the clamp acted;
   //   dW2 = dy^T (g h);  dW13 = [da db]^T x;  dx = [da db] W13
+  static void count_flops(const Saved& s, GradSlots dx) {
+    const bool inner = dx[kX] || dx[kGates] || dx[kW13] || dx[kShared13];  // needs dy W2
+    const auto add = [&](int products, std::int64_t rows) {
+      FlopCount::add_products(products, rows, s.C(), s.F());
+    };
+    add((inner ? 1 : 0) + (dx[kX] ? 2 : 0), s.R());
+    add((dx[kW2] ? 1 : 0) + (dx[kW13] ? 2 : 0), s.N() * s.K());
+    add((dx[kShared2] ? 1 : 0) + (dx[kShared13] ? 2 : 0), s.R() - s.N() * s.K());
+  }
+
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
     const std::int64_t C = s.C(), F = s.F(), R = s.R(), K = s.K();
-    const bool inner = dx[kX] || dx[kGates] || dx[kW13];  // needs dy W2
-    FlopCount::add_products(
-        (inner ? 1 : 0) + (dx[kW2] ? 1 : 0) + (dx[kW13] ? 2 : 0) + (dx[kX] ? 2 : 0), R, C, F);
+    count_flops(s, dx);
     const auto act = tape.scratch<float>(R * F);
     const auto dhidden = tape.scratch<float>(R * 2 * F);
     {

@@ -88,7 +88,8 @@ TEST(BadNumbers, SkipGivesUpAfterTenInARow) {
 // Finite gradients times an absurd rate: the update itself overflows, which the next step sees.
 TEST(BadNumbers, AnUpdateThatOverflowsIsNotSaved) {
   const MicroRun micro;
-  const std::vector<std::string> settings = {"optim.lr=1e39", "optim.warmup_steps=0"};
+  const std::vector<std::string> settings = {"optim.lr=3e38", "optim.weight_decay=10",
+                                             "optim.warmup_steps=0"};
   const Ended ended = micro.train("late", settings);
   EXPECT_EQ(ended.code, 4) << ended.err;
   EXPECT_THAT(ended.last_line(), HasSubstr("step 2: "));

@@ -116,8 +116,7 @@ void declare(CLI::App& app, Options& o, int& code) {
                                  "only check, and print sizes, memory and what the data holds");
   c->add_flag("--ops", o.train.ops, "with --dry-run: also every op of a micro-batch")->needs(dry);
   c->add_flag("--or-resume", o.train.or_resume,
-              "go on with the run in run.dir if it has the same settings: for batch jobs that are "
-              "started again with the same command");
+              "go on with the run in run.dir if its settings are the same (requeued jobs)");
   c->callback([&] { code = train_command(o.train); });
 
   c = command(app, "resume", "go on from a run's newest checkpoint that verifies",

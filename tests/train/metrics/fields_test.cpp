@@ -36,6 +36,7 @@ TEST(Fields, KnowEveryFieldOfARecord) {
   layer.index_kl = layer.index_captured = 0.5;
   EvalRecord task;
   task.answers = 3;
+  task.sources = {{"a.txt", 1.0, 2.0, 3, 4}};
   for (const Json& line : {json_of(StepRecord()), json_of(EvalRecord()), json_of(task),
                            json_of(LayerRecord()), json_of(layer)}) {
     EXPECT_EQ(undocumented(line), "");

@@ -57,7 +57,7 @@ TEST(Closing, AForkIsJudgedByItsOwnSteps) {
     {
       MetricsLog log(folder / "metrics.jsonl");
       for (std::int64_t step = 1; step <= 200; ++step) {
-        if (forked && step == 101) log.write(EventRecord{100, "fork", {}, 0});
+        if (forked && step == 101) log.write(EventRecord{100, "fork", Json::object(), 0});
         StepRecord r;
         r.step = step;
         r.ce = step <= 100 ? 1.0 : 4.0;  // another text
