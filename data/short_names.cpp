@@ -33,7 +33,9 @@ std::vector<std::string> short_names(const std::vector<std::string>& paths) {
     std::map<std::string, std::vector<std::size_t>> same;
     for (const std::size_t i : open) same[end_of(paths[i], parts)].push_back(i);
     open.clear();
-    for (const auto& [name, who] : same) {
+    for (const auto& entry : same) {
+      const std::string& name = entry.first;
+      const std::vector<std::size_t>& who = entry.second;
       const bool equal = parts == kMostParts ||
                          std::all_of(who.begin(), who.end(),
                                      [&](std::size_t i) { return paths[i] == paths[who[0]]; });
