@@ -17,7 +17,9 @@ Key rope_type(const std::string& path, At at) {
       at(c).yarn = *value == 1;
     }
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at).yarn ? "yarn" : "default"); };
+  key.value = [at](const RunConfig& c) {
+    return nlohmann::json(value_at(c, at).yarn ? "yarn" : "default");
+  };
   return key;
 }
 
