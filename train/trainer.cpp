@@ -310,6 +310,7 @@ void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
 void Trainer::evaluate_now() {
   evaluated_step_ = step();
   const StepPlan plan = plan_.at(step());
+  model_.set_precision(plan.precision);  // the weights have changed since
   const Dataset& validation = data().validation;
   if (validation.sequences() > 0) {
     EvalRecord record = evaluate(model_, tape_, validation, plan.sizes.micro_batch,

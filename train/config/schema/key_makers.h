@@ -59,8 +59,14 @@ struct Names<RouterScore> {
 template <>
 struct Names<IndexerMode> {
   static constexpr IndexerMode kAll[] = {IndexerMode::kDense, IndexerMode::kWarmup,
-                                          IndexerMode::kSparse};
+                                         IndexerMode::kSparse};
   static bool works(IndexerMode) { return true; }
+};
+template <>
+struct Names<Quantization> {
+  static constexpr Quantization kAll[] = {Quantization::kOff, Quantization::kQat,
+                                          Quantization::kPtq};
+  static bool works(Quantization) { return true; }
 };
 template <>
 struct Names<RecomputePolicy> {
