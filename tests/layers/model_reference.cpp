@@ -95,6 +95,12 @@ ModelReference::Vector ModelReference::index_vector(const std::string& what,
   return rounded(what, turned, kE2m1, 32, 0.0);
 }
 
+bool ModelReference::is_alive(const std::string& what, double z) const {
+  bool& alive = alive_[std::to_string(document_) + " " + what];
+  if (keep_) alive = z > 0.0;
+  return alive;
+}
+
 ModelReference::Vector ModelReference::times(const std::string& name, const Vector& x) const {
   const Vector& w = at(name);
   if (precision_.fp4_experts && name.find(".ffn.experts.") != std::string::npos) {
@@ -256,7 +262,11 @@ ModelReference::Rows ModelReference::index_scores(const std::string& prefix, con
       head = index_vector(prefix + "q" + std::to_string(t) + "." + std::to_string(h), head);
       for (std::size_t i = 0; i < scores[t].size(); ++i) {
         const double z = std::inner_product(head.begin(), head.end(), keys[i].begin(), 0.0);
-        scores[t][i] += w[h] / std::sqrt(static_cast<double>(H * D)) * std::max(0.0, z);
+        // Products of rounded vectors are often exactly zero, where the rectifier has no slope:
+        // what it stopped, it stops afterwards.
+        const std::string what = concat(prefix, t, ".", h, ".", i);
+        const bool alive = !precision_.fp4_indexer ? z > 0.0 : is_alive(what, z);
+        scores[t][i] += alive ? w[h] / std::sqrt(static_cast<double>(H * D)) * z : 0.0;
       }
     }
   }

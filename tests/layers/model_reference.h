@@ -52,6 +52,7 @@ class ModelReference {
   // that differences of losses_after_change() are differences of the unrounded numbers.
   Vector rounded(const std::string& what, const Vector& x, const Vector& values, std::size_t block,
                  double floor) const;
+  bool is_alive(const std::string& what, double z) const;
   Vector fp8_kv(const std::string& what, const Vector& x) const;  // spec 8.4, if it is asked for
   Vector index_vector(const std::string& what,
                       const Vector& x) const;  // Hadamard and FP4, likewise
@@ -85,6 +86,7 @@ class ModelReference {
   bool keep_ = true;                                                // the call is losses()
   std::size_t document_ = 0;                                        // that is gone through
   mutable std::map<std::string, Vector> added_;                     // see rounded()
+  mutable std::map<std::string, bool> alive_;                       // of FP4 indexers, likewise
   mutable std::map<std::string, std::vector<std::size_t>> chosen_;  // of FP4 indexers, likewise
   std::map<std::string, Vector> tensors_;
   std::vector<std::vector<Passed>> passed_;  // [document][block], of the last losses()
