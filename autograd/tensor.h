@@ -2,7 +2,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <ostream>
+#include <initializer_list>
+#include <iosfwd>
+#include <string>
 #include <type_traits>
 
 #include "autograd/base/check.h"
@@ -27,13 +29,10 @@ struct Shape {
   std::int64_t rows() const { return cols() == 0 ? 0 : numel() / cols(); }
   std::int64_t operator[](int i) const { return dim[static_cast<std::size_t>(i)]; }
   bool operator==(const Shape&) const = default;
+  std::string text() const;  // "[2, 3]"
 };
 
-inline std::ostream& operator<<(std::ostream& out, const Shape& s) {
-  out << '[';
-  for (int i = 0; i < s.rank; ++i) out << (i ? ", " : "") << s[i];
-  return out << ']';
-}
+std::ostream& operator<<(std::ostream& out, const Shape& shape);
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kConstant = -1;

@@ -1,5 +1,4 @@
-// Newton-Schulz's rate, every product counted as 2 m n k, against the machine's measured sgemm
-// peak.
+// Newton-Schulz's rate, every product counted as 2 m n k, against the machine's peak.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -75,8 +74,8 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   shoal::set_threads_from_environment();
   shoal::require_openmp_blas();
-  shoal::peak_gflops = shoal::measure_matmul_peak_gflops();
-  std::printf("%s\nsgemm peak of %d threads: %.1f GFLOP/s; panel kernels: %s\n",
+  shoal::peak_gflops = shoal::measure_peak_gflops();
+  std::printf("%s\npeak of %d threads: %.1f GFLOP/s; panel kernels: %s\n",
               shoal::blas_description().c_str(), shoal::thread_count(), shoal::peak_gflops,
               shoal::panel_kernels().name);
   benchmark::RunSpecifiedBenchmarks();

@@ -102,21 +102,38 @@ void Dataset::fill(std::span<const std::int64_t> samples, Batch& batch) const {
 void Dataset::fill_in_order(std::int64_t begin, std::int64_t B, Batch& batch) const {
   CHECK(begin >= 0, "data set: sequence ", begin);
   resize(batch, B, T_, episodes_.has_value());
-  for (std::int64_t b = 0; b < B; ++b) {
-    if (begin + b >= sequences_) {
-      fill_padding(b * T_, (b + 1) * T_, batch);
-      continue;
-    }
-    if (episodes_) {
-      episodes_->fill(begin + b, b, batch);
-      continue;
-    }
-    // Packing puts long pieces first; a part of the data has to look like the whole.
-    std::int64_t sequence = KeyedPermutation(sequences_, Rng(0, Purpose::kSplit))(begin + b);
-    auto packing = packings_.begin();
-    for (; sequence >= packing->sequences(); ++packing) sequence -= packing->sequences();
-    fill_sequence(*packing, sequence, b, batch);
+  for (std::int64_t b = 0; b < B; ++b) fill_one_in_order(begin + b, b, batch);
+}
+
+void Dataset::fill_in_order(std::span<const std::int64_t> which, Batch& batch) const {
+  resize(batch, static_cast<std::int64_t>(which.size()), T_, episodes_.has_value());
+  for (std::size_t b = 0; b < which.size(); ++b) {
+    fill_one_in_order(which[b], static_cast<std::int64_t>(b), batch);
   }
+}
+
+void Dataset::fill_one_in_order(std::int64_t i, std::int64_t b, Batch& batch) const {
+  if (i >= sequences_) return fill_padding(b * T_, (b + 1) * T_, batch);
+  if (episodes_) return episodes_->fill(i, b, batch);
+  const Place place = place_in_order(i);
+  fill_sequence(packings_[place.source], place.sequence, b, batch);
+}
+
+// Packing puts long pieces first; a part of the data has to look like the whole.
+Dataset::Place Dataset::place_in_order(std::int64_t i) const {
+  Place place{0, KeyedPermutation(sequences_, Rng(0, Purpose::kSplit))(i)};
+  while (place.sequence >= packings_[place.source].sequences()) {
+    place.sequence -= packings_[place.source++].sequences();
+  }
+  return place;
+}
+
+std::vector<std::vector<std::int64_t>> Dataset::in_order_by_source(std::int64_t count) const {
+  std::vector<std::vector<std::int64_t>> lists(std::max<std::size_t>(packings_.size(), 1));
+  for (std::int64_t i = 0; i < count; ++i) {
+    lists[episodes_ ? 0 : place_in_order(i).source].push_back(i);
+  }
+  return lists;
 }
 
 void Dataset::fill_sequence(const Packing& packing, std::int64_t sequence, std::int64_t b,
@@ -149,6 +166,19 @@ std::int64_t Dataset::batch_text_bytes(const Batch& batch) const {
     if (id >= 0) bytes += id_bytes_[static_cast<std::size_t>(id)];
   }
   return bytes;
+}
+
+double Dataset::source_share(std::size_t s) const {
+  return sampler_->share(static_cast<std::int64_t>(s));
+}
+
+double Dataset::padding() const {
+  double filled = episodes_ ? 1.0 : 0.0;
+  for (std::size_t s = 0; s < packings_.size(); ++s) {
+    filled += source_share(s) * static_cast<double>(packings_[s].targets()) /
+              static_cast<double>(packings_[s].sequences() * T_);
+  }
+  return 1.0 - filled;
 }
 
 std::vector<std::int64_t> Dataset::token_counts() const {

@@ -9,11 +9,18 @@
 
 namespace shoal {
 
+// A file by what it is, not by its name: links and other spellings of a path are the same file.
+struct SourceFile {
+  std::string path;
+  std::uint64_t device = 0, inode = 0;
+};
+
 // All documents of a run, tokenized, one after the other: bos, text, eos.
 struct Documents {
   std::vector<std::int32_t> tokens;
   std::vector<std::int64_t> begin{0};  // [count + 1] document d is tokens begin[d] .. begin[d+1]-1
   std::vector<std::string> warnings;   // what was left out while reading, a sentence each
+  std::vector<SourceFile> files;       // that were read, in order
 
   std::int64_t count() const { return static_cast<std::int64_t>(begin.size()) - 1; }
   std::span<const std::int32_t> document(std::int64_t d) const {

@@ -1,14 +1,18 @@
 #include "data/text_source.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "autograd/base/check.h"
-#include "autograd/base/utf8.h"
+#include "autograd/base/read_file.h"
+#include "data/file_kind.h"
+#include "data/folder_files.h"
 #include "data/lines.h"
-#include "data/read_file.h"
 #include "data/token_file.h"
 
 namespace shoal {
@@ -16,14 +20,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void require_utf8(std::string_view text, const std::string& name) {
-  const std::size_t at = find_invalid_utf8(text);
-  if (at == kValidUtf8) return;
-  const auto line =
-      1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
-  const bool utf16 = text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
-  reject(Failure::kData, name, ':', line, ": not UTF-8 text (byte ", at,
-         " of the file); convert it: iconv -f ", utf16 ? "UTF-16" : "LATIN1", " -t UTF-8 ", name);
+void require_text(std::string_view bytes, const std::string& name) {
+  const std::string why = why_not_text(bytes, name);
+  if (!why.empty()) reject(Failure::kData, name, why);
 }
 
 // The whole text as one document: blank lines inside stay, those around it go.
@@ -42,97 +41,148 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(0, last + 1 + end.size());
 }
 
-std::vector<fs::path> files_below(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  fs::recursive_directory_iterator entry(folder, error);
-  for (const fs::recursive_directory_iterator end; !error && entry != end; entry.increment(error)) {
-    const bool hidden = entry->path().filename().string().starts_with('.');
-    std::error_code ignored;
-    if (entry->is_directory(ignored)) {
-      if (hidden) entry.disable_recursion_pending();
-    } else if (!hidden && entry->is_regular_file(ignored)) {
-      files.push_back(entry->path());
+// What was noticed in several files: said once, with their number and the first of them.
+class Notes {
+ public:
+  void add(std::string what, const std::string& file) {
+    for (Note& note : notes_) {
+      if (note.what != what) continue;
+      ++note.count;
+      return;
+    }
+    notes_.push_back({std::move(what), file, 1});
+  }
+  void report(std::vector<std::string>& out) const {
+    for (const Note& note : notes_) {
+      out.push_back(concat(note.first,
+                           note.count > 1 ? concat(" and ", note.count - 1, " more") : "", ": ",
+                           note.what));
     }
   }
-  if (error) reject(Failure::kData, folder.string(), ": cannot be read: ", error.message());
-  // Bytes of the path, not the locale: the same order everywhere.
-  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
-    return a.generic_string() < b.generic_string();
-  });
-  return files;
-}
 
+ private:
+  struct Note {
+    std::string what, first;
+    std::int64_t count;
+  };
+  std::vector<Note> notes_;
+};
+
+// One path of data.train, data.validation or `prepare`.
 class Reader {
  public:
   Reader(const Tokenizer& tokenizer, Documents& out) : tokenizer_(tokenizer), out_(out) {}
 
   void folder(const fs::path& path) {
-    std::vector<std::string> skipped;
-    for (const fs::path& file : files_below(path)) {
+    FolderFiles found = files_below(path);
+    for (std::string& sentence : found.left_out) out_.warnings.push_back(std::move(sentence));
+    std::string tokens, text;  // the first of each
+    for (const fs::path& file : found.files) {
       const std::string name = file.string();
-      if (container(file)) continue;
       const std::string bytes = read_file(name);
-      const std::string_view text = without_byte_order_mark(bytes);
-      if (file.extension() == ".txt") require_utf8(text, name);
-      if (find_invalid_utf8(text) != kValidUtf8) {
-        skipped.push_back(name);
-      } else {
-        add(trimmed(text));
+      const FileKind kind = is_tokens(name, bytes) ? FileKind::kTokens : kind_of(name);
+      if (kind != FileKind::kTokens) {
+        const std::string why = why_not_text(bytes, name);
+        if (!why.empty() && claims_text(name)) reject(Failure::kData, name, why);
+        if (!why.empty()) {
+          notes_.add("left out: not text", name);
+          continue;
+        }
+        if (kind == FileKind::kJson && !looks_like_jsonl(bytes)) {
+          notes_.add("left out: JSON, but no lines such as {\"text\": \"...\"}", name);
+          continue;
+        }
       }
+      std::string& first = kind == FileKind::kTokens ? tokens : text;
+      if (first.empty()) first = name;
+      if (!tokens.empty() && !text.empty()) {
+        reject(Failure::kData, path.string(), ": holds token files (", tokens, ") and texts (",
+               text, "), which may be the same; name the files that are meant");
+      }
+      add_file(name, bytes, kind, true);
     }
-    if (!skipped.empty()) {
-      out_.warnings.push_back(concat(path.string(), ": ", skipped.size(),
-                                     " file(s) left out that are not UTF-8 text, such as ",
-                                     skipped.front()));
-    }
-    report_empty(path.string());
+    report(path.string());
   }
 
-  void file(const fs::path& path) {
-    const std::string name = path.string();
-    if (!container(path)) {
-      split_text(read_file(name), name, [this](std::string_view text) { add(text); });
-    }
-    report_empty(name);
+  void file(const std::string& name) {
+    const std::string bytes = read_file(name);
+    add_file(name, bytes, is_tokens(name, bytes) ? FileKind::kTokens : kind_of(name), false);
+    report(name);
   }
 
  private:
-  // Reads a file that says by its extension how it holds documents.
-  bool container(const fs::path& path) {
-    const std::string name = path.string();
-    if (path.extension() == ".tokens") {
-      read_token_file(name, tokenizer_, out_);
-      return true;
+  static bool is_tokens(const std::string& name, std::string_view bytes) {
+    return kind_of(name) == FileKind::kTokens || bytes.starts_with(kTokenFileMagic);
+  }
+
+  void add_file(const std::string& name, std::string_view bytes, FileKind kind, bool as_one) {
+    remember(name);
+    if (kind == FileKind::kTokens) return parse_token_file(bytes, name, tokenizer_, out_);
+    const TakeDocument take = [this](std::string_view text) { add(text); };
+    if (kind == FileKind::kText) {
+      if (looks_like_jsonl(bytes)) {
+        notes_.add(
+            "read as plain text, but looks like JSON lines; if each line is a document, name "
+            "it .jsonl",
+            name);
+      }
+      count_line_ends(bytes);
+      return as_one ? add(trimmed(without_byte_order_mark(bytes))) : split_text(bytes, name, take);
     }
-    if (path.extension() != ".jsonl") return false;
-    split_jsonl(read_file(name), name, [this](std::string_view text) { add(text); });
-    return true;
+    require_text(bytes, name);
+    if (kind == FileKind::kJson && !looks_like_jsonl(bytes)) {
+      reject(
+          Failure::kData, name,
+          ": is JSON, but not of lines such as {\"text\": \"...\"}, one a document; of a list of "
+          "such objects they are made by: jq -c '.[]' ",
+          name, " > ", fs::path(name).replace_extension(".jsonl").string());
+    }
+    split_jsonl(bytes, name, take);
+  }
+
+  void remember(const std::string& name) {
+    struct stat status {};
+    if (::stat(name.c_str(), &status) != 0) return;  // it was read: somebody removed it just now
+    out_.files.push_back({name, status.st_dev, status.st_ino});
+  }
+
+  void count_line_ends(std::string_view text) {
+    for (std::size_t at = text.find('\n'); at != text.npos; at = text.find('\n', at + 1)) {
+      ++(at > 0 && text[at - 1] == '\r' ? crlf_ : lf_);
+    }
   }
 
   void add(std::string_view text) {
-    if (text.empty()) {
+    if (text.find_first_not_of(" \t\r\n\f\v") == text.npos) {
       ++empty_;
     } else {
       out_.add(text, tokenizer_);
     }
   }
 
-  void report_empty(const std::string& name) {
-    if (empty_ > 0)
+  void report(const std::string& name) {
+    notes_.report(out_.warnings);
+    if (empty_ > 0) {
       out_.warnings.push_back(concat(name, ": ", empty_, " empty document(s) left out"));
+    }
+    if (crlf_ > 0 && lf_ > 0) {
+      out_.warnings.push_back(concat(name, ": ", crlf_, " line(s) end with CRLF and ", lf_,
+                                     " with LF; both are learned as they are (sed 's/\\r$//' makes "
+                                     "them alike)"));
+    }
   }
 
   const Tokenizer& tokenizer_;
   Documents& out_;
-  std::int64_t empty_ = 0;
+  Notes notes_;
+  std::int64_t empty_ = 0, crlf_ = 0, lf_ = 0;
 };
 
 }  // namespace
 
 void split_text(std::string_view text, const std::string& name, const TakeDocument& take) {
   text = without_byte_order_mark(text);
-  require_utf8(text, name);
+  require_text(text, name);
   std::string_view rest = text;
   const char* begin = nullptr;  // of the open document
   const char* end = nullptr;    // of its last line
@@ -152,6 +202,7 @@ void split_text(std::string_view text, const std::string& name, const TakeDocume
 
 void read_documents(const std::string& path, const Tokenizer& tokenizer, Documents& out) {
   const std::int64_t before = out.count();
+  const auto warnings = static_cast<std::ptrdiff_t>(out.warnings.size());
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) reject(Failure::kData, path, ": there is no such file or folder");
@@ -161,7 +212,12 @@ void read_documents(const std::string& path, const Tokenizer& tokenizer, Documen
   } else {
     reader.file(path);
   }
-  if (out.count() == before) reject(Failure::kData, path, ": holds no text to learn from");
+  if (out.count() > before) return;
+  // What was left out may be the reason.
+  std::string left_out;
+  std::for_each(out.warnings.begin() + warnings, out.warnings.end(),
+                [&](const std::string& warning) { left_out += " (" + warning + ")"; });
+  reject(Failure::kData, path, ": holds no text to learn from", left_out);
 }
 
 }  // namespace shoal

@@ -7,13 +7,16 @@
 
 namespace shoal {
 
-// Where documents come from, by the path:
-//   X.tokens        a token file (data/token_file.h) of the same tokenizer
-//   X.jsonl         each line is an object whose "text" is a document
-//   a folder        its files in order of their names, subfolders included: .tokens and .jsonl as
-//                   above, any other file is one document. Hidden files are left out, and so is,
-//                   with a warning, what is no UTF-8 text and does not claim to be (.txt).
-//   any other file  text: blank lines separate documents
+// Where documents come from, by the path, its extension in letters of any case:
+//   X.tokens            a token file (data/token_file.h) of the same tokenizer
+//   X.jsonl, X.ndjson   each line is an object whose "text" is a document
+//   X.json              the same, where it holds such lines; else refused
+//   any other file      text: blank lines separate documents
+//   a folder            its files in order of their paths, subfolders included. JSON lines as
+//   above,
+//                       any other text file is one document. Left out: what data/folder_files.h
+//                       says; and, with a warning, what is no text, unless its name claims that it
+//                       is. Token files only where there is no text beside them: they may be of it.
 // Blank lines and the line end around a document are not part of it, nor is a byte order mark;
 // empty documents are left out. Appends to `out`; throws Error(kData) that names file and line when
 // something is wrong or no text is found.
@@ -23,5 +26,7 @@ void read_documents(const std::string& path, const Tokenizer& tokenizer, Documen
 using TakeDocument = std::function<void(std::string_view)>;
 void split_text(std::string_view text, const std::string& name, const TakeDocument& take);
 void split_jsonl(std::string_view lines, const std::string& name, const TakeDocument& take);
+// Is the first line that is not blank an object with a string "text"?
+bool looks_like_jsonl(std::string_view text);
 
 }  // namespace shoal

@@ -2,19 +2,17 @@
 
 #include <bit>
 #include <cstring>
-#include <fstream>
 
 #include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 #include "autograd/base/sha256.h"
-#include "data/read_file.h"
 
 namespace shoal {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "token files are read as they lie");
 
-constexpr std::string_view kMagic = "SHOALTOK";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kFingerprintBytes = 64, kDigestBytes = 32;
 // Below this no sum of offsets and sizes can overflow, and ids fit std::int32_t.
@@ -133,8 +131,8 @@ std::string tokens_problem(const Parts& parts) {
 }
 
 void require_magic(std::string_view bytes, const std::string& name) {
-  if (!bytes.starts_with(kMagic)) {
-    reject(Failure::kData, name, ": is not a token file (it does not begin with ", kMagic,
+  if (!bytes.starts_with(kTokenFileMagic)) {
+    reject(Failure::kData, name, ": is not a token file (it does not begin with ", kTokenFileMagic,
            "); `shoal prepare` makes them from text");
   }
 }
@@ -219,9 +217,7 @@ void read_token_file(const std::string& path, const Tokenizer& tokenizer, Docume
 }
 
 bool is_token_file(const std::string& path) {
-  std::string begin(kMagic.size(), '\0');
-  std::ifstream file(path, std::ios::binary);
-  return file.read(begin.data(), static_cast<std::streamsize>(begin.size())) && begin == kMagic;
+  return read_file(path, Failure::kData, kTokenFileMagic.size()) == kTokenFileMagic;
 }
 
 std::vector<std::string> verify_token_file(const std::string& path) {
@@ -234,7 +230,7 @@ std::vector<std::string> verify_token_file(const std::string& path) {
 void write_token_file(const std::string& path, const Documents& documents,
                       const std::vector<std::int64_t>& order, const Tokenizer& tokenizer) {
   Header h{};
-  std::memcpy(h.magic, kMagic.data(), kMagic.size());
+  std::memcpy(h.magic, kTokenFileMagic.data(), kTokenFileMagic.size());
   h.version = kVersion;
   h.vocab_size = static_cast<std::uint64_t>(tokenizer.vocab_size());
   h.token_bytes = h.vocab_size <= 65536 ? 2 : 4;

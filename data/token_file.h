@@ -30,7 +30,7 @@ struct TokenFileInfo {
 TokenFileInfo read_token_file_info(const std::string& path);  // checks everything but the tokenizer
 void read_token_file(const std::string& path, const Tokenizer& tokenizer, Documents& out);
 
-bool is_token_file(const std::string& path);  // by its first eight bytes
+bool is_token_file(const std::string& path);  // by its first eight bytes; Error(kData): unreadable
 // What is wrong with the file, a sentence each; empty: nothing. Throws Error(kData) where it cannot
 // be read or is no token file at all.
 std::vector<std::string> verify_token_file(const std::string& path);
@@ -44,6 +44,7 @@ std::vector<std::string> token_file_problems(std::string_view bytes, TokenFileIn
 void parse_token_file(std::string_view bytes, const std::string& name, const Tokenizer& tokenizer,
                       Documents& out);
 // The 32 bytes that belong at byte 112 of `bytes` (at least 144 of them).
+inline constexpr std::string_view kTokenFileMagic = "SHOALTOK";
 inline constexpr std::size_t kTokenFileHeader = 144, kTokenFileDigest = 112;
 std::string token_file_digest(std::string_view bytes);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <sstream>
+#include <utility>
 
 #include "autograd/base/check.h"
 #include "autograd/kernels/hadamard.h"
@@ -11,6 +12,8 @@
 namespace shoal {
 namespace {
 
+// Of all layers together; V4-Pro has 23,424. Each has names, which a mere number must not multiply.
+constexpr std::int64_t kMaxExperts = 262144;
 // 2^42 parameters are 16 TiB of float32: V4-Pro has 1.6e12, and nothing beyond that is meant.
 constexpr double kMaxParameters = 4398046511104.0;
 
@@ -19,6 +22,11 @@ class Checker {
   template <class... Detail>
   void require(bool holds, const char* key, const Detail&... what) {
     if (!holds) problems.push_back({key, concat(what...)});
+  }
+  // Of a key that does not fit another one.
+  template <class... Detail>
+  void require_fit(bool holds, const char* key, const std::string& other, const Detail&... what) {
+    if (!holds) problems.push_back({key, concat(what...), other});
   }
   void size(const char* key, std::int64_t value, std::int64_t low = 1,
             std::int64_t high = kMaxSize) {
@@ -56,10 +64,11 @@ void derive_layers(ModelConfig& m, Checker& check) {
   const auto L = static_cast<std::size_t>(m.num_hidden_layers);
   if (m.layer_types.empty()) m.layer_types.assign(L, AttentionKind::kSliding);
   if (m.mlp_layer_types.empty()) m.mlp_layer_types.assign(L, FeedForwardKind::kMoe);
-  check.require(m.layer_types.size() == L, "layer_types", m.layer_types.size(),
-                " entries for num_hidden_layers ", L, "; give one per layer");
-  check.require(m.mlp_layer_types.size() == L, "mlp_layer_types", m.mlp_layer_types.size(),
-                " entries for ", L, " layers; give one per layer");
+  check.require_fit(m.layer_types.size() == L, "layer_types", "num_hidden_layers",
+                    m.layer_types.size(), " entries for num_hidden_layers ", L,
+                    "; give one per layer");
+  check.require_fit(m.mlp_layer_types.size() == L, "mlp_layer_types", "layer_types",
+                    m.mlp_layer_types.size(), " entries for ", L, " layers; give one per layer");
 }
 
 void check_rope(const char* name, const RopeConfig& rope, Checker& check) {
@@ -73,9 +82,9 @@ void check_rope(const char* name, const RopeConfig& rope, Checker& check) {
   check.size(key("original_max_position_embeddings").c_str(),
              rope.original_max_position_embeddings);
   check.positive(key("beta_slow").c_str(), rope.beta_slow);
-  check.require(std::isfinite(rope.beta_fast) && rope.beta_fast >= rope.beta_slow,
-                key("beta_fast").c_str(), rope.beta_fast, " is below beta_slow ", rope.beta_slow,
-                "; use beta_slow or more");
+  check.require_fit(std::isfinite(rope.beta_fast) && rope.beta_fast >= rope.beta_slow,
+                    key("beta_fast").c_str(), key("beta_slow"), rope.beta_fast,
+                    " is below beta_slow ", rope.beta_slow, "; use beta_slow or more");
 }
 
 void check_attention(const ModelConfig& m, Checker& check) {
@@ -88,11 +97,12 @@ void check_attention(const ModelConfig& m, Checker& check) {
   check.size("sliding_window", m.sliding_window);
   check.require(m.qk_rope_head_dim % 2 == 0, "qk_rope_head_dim", m.qk_rope_head_dim,
                 " is odd, and rotary dimensions come in pairs; use an even number");
-  check.require(m.head_dim >= m.qk_rope_head_dim, "qk_rope_head_dim", m.qk_rope_head_dim,
-                " is wider than head_dim ", m.head_dim, "; use at most head_dim");
-  check.require(m.o_groups < 1 || m.num_attention_heads % m.o_groups == 0, "o_groups", m.o_groups,
-                " does not divide num_attention_heads ", m.num_attention_heads,
-                "; use a divisor of it");
+  check.require_fit(m.head_dim >= m.qk_rope_head_dim, "qk_rope_head_dim", "head_dim",
+                    m.qk_rope_head_dim, " is wider than head_dim ", m.head_dim,
+                    "; use at most head_dim");
+  check.require_fit(m.o_groups < 1 || m.num_attention_heads % m.o_groups == 0, "o_groups",
+                    "num_attention_heads", m.o_groups, " does not divide num_attention_heads ",
+                    m.num_attention_heads, "; use a divisor of it");
   check_rope("main", m.rope_main, check);
 
   const bool sparse = has_kind(m, AttentionKind::kCompressedSparse);
@@ -103,13 +113,14 @@ void check_attention(const ModelConfig& m, Checker& check) {
     check.size("index_n_heads", m.index_n_heads);
     check.size("index_head_dim", m.index_head_dim);
     check.size("index_topk", m.index_topk);
-    check.require(m.index_head_dim >= m.qk_rope_head_dim, "index_head_dim", m.index_head_dim,
-                  " is narrower than qk_rope_head_dim ", m.qk_rope_head_dim, "; use at least that");
+    check.require_fit(m.index_head_dim >= m.qk_rope_head_dim, "index_head_dim", "qk_rope_head_dim",
+                      m.index_head_dim, " is narrower than qk_rope_head_dim ", m.qk_rope_head_dim,
+                      "; use at least that");
     const bool fp4 = m.fp4.indexer != Quantization::kOff;
-    check.require(!fp4 || (has_hadamard(m.index_head_dim) && m.index_head_dim <= kMostKeyWidth),
-                  "index_head_dim", m.index_head_dim,
-                  " has no Hadamard matrix here, which fp4.indexer ", name_of(m.fp4.indexer),
-                  " needs; use a power of two up to ", kMostKeyWidth, ", or fp4.indexer off");
+    check.require_fit(!fp4 || (has_hadamard(m.index_head_dim) && m.index_head_dim <= kMostKeyWidth),
+                      "index_head_dim", "fp4.indexer", m.index_head_dim,
+                      " has no Hadamard matrix here, which fp4.indexer ", name_of(m.fp4.indexer),
+                      " needs; use a power of two up to ", kMostKeyWidth, ", or fp4.indexer off");
   }
   if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca, 2);
 }
@@ -118,9 +129,9 @@ void check_experts(const ModelConfig& m, Checker& check) {
   check.size("n_routed_experts", m.n_routed_experts);
   check.size("n_shared_experts", m.n_shared_experts, 0, 1);
   check.size("num_experts_per_tok", m.num_experts_per_tok);
-  check.require(m.num_experts_per_tok <= m.n_routed_experts, "num_experts_per_tok",
-                m.num_experts_per_tok, " chosen of n_routed_experts ", m.n_routed_experts,
-                "; use at most n_routed_experts");
+  check.require_fit(m.num_experts_per_tok <= m.n_routed_experts, "num_experts_per_tok",
+                    "n_routed_experts", m.num_experts_per_tok, " chosen of n_routed_experts ",
+                    m.n_routed_experts, "; use at most n_routed_experts");
   check.size("moe_intermediate_size", m.moe_intermediate_size);
   check.size("intermediate_size", m.intermediate_size, 0);
   check.positive("routed_scaling_factor", m.routed_scaling_factor);
@@ -137,7 +148,10 @@ double estimate_parameters(const ModelConfig& m) {
                          d(m.n_routed_experts) * C + 3 * C * d(m.intermediate_size);
   const double streams = 2 * d(m.hc_mult) * d(m.hc_mult + 2) * d(m.hc_mult) * C;
   const double layers = d(m.num_hidden_layers + m.num_nextn_predict_layers);
-  return layers * (attention + experts + streams) + 2 * d(m.vocab_size) * C + 4 * C * C;
+  const auto hashed =
+      std::count(m.mlp_layer_types.begin(), m.mlp_layer_types.end(), FeedForwardKind::kHashMoe);
+  const double tables = d(hashed) * d(m.vocab_size) * d(m.num_experts_per_tok);
+  return layers * (attention + experts + streams) + tables + 2 * d(m.vocab_size) * C + 4 * C * C;
 }
 
 // A dense layer without a width of its own is as wide as a token's experts together.
@@ -170,8 +184,11 @@ std::vector<ModelProblem> ModelConfig::complete() {
   if (check.problems.empty()) derive_dense_width(*this);
   check.size("num_nextn_predict_layers", num_nextn_predict_layers, 0, 1);
   const std::int64_t last_id = std::max<std::int64_t>(vocab_size, 1) - 1;
-  check.size("bos_token_id", bos_token_id, 0, last_id);
-  check.size("eos_token_id", eos_token_id, 0, last_id);
+  for (const auto& [key, id] :
+       {std::pair("bos_token_id", bos_token_id), std::pair("eos_token_id", eos_token_id)}) {
+    check.require_fit(id >= 0 && id <= last_id, key, "vocab_size", id,
+                      " is out of range; use 0 to ", last_id);
+  }
   check.not_negative("init.std", init.std);
   check.not_negative("init.hc_std", init.hc_std);
   check.not_negative("init.hc_scale", init.hc_scale);
@@ -181,9 +198,15 @@ std::vector<ModelProblem> ModelConfig::complete() {
                 " is no step; use a number from 0 upwards");
   check.require(fp8_kv != Quantization::kPtq, "fp8.kv", "ptq is not supported; use off or qat");
   if (check.problems.empty()) {
+    const std::int64_t most = kMaxExperts / num_hidden_layers;
+    check.require_fit(n_routed_experts <= most, "n_routed_experts", kAllKeys, n_routed_experts,
+                      " in each of ", num_hidden_layers, " layers; use at most ", most);
+  }
+  if (check.problems.empty()) {
     const double parameters = estimate_parameters(*this);
-    check.require(parameters < kMaxParameters, "hidden_size", "the sizes multiply to ", parameters,
-                  " parameters; keep them below ", kMaxParameters);
+    check.require_fit(parameters < kMaxParameters, "hidden_size", kAllKeys,
+                      "the sizes multiply to ", parameters, " parameters; keep them below ",
+                      kMaxParameters);
   }
   return std::move(check.problems);
 }

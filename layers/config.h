@@ -50,9 +50,13 @@ struct InitConfig {
   bool operator==(const InitConfig&) const = default;
 };
 
+inline constexpr const char* kAllKeys = "*";
+
 // One impossible value: the key inside `model`, and "what is wrong; what would be right".
 struct ModelProblem {
   std::string key, what;
+  // The key that it does not fit, where it is of two; kAllKeys: of all.
+  std::string other = {};
 };
 
 // A model, in the key names of a Hugging Face config.json where it has the key (spec 1.3).

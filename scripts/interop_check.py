@@ -34,6 +34,9 @@ def check_tokenizer(folder):
     for kind in (AutoTokenizer, PreTrainedTokenizerFast):
         tokenizer = kind.from_pretrained(folder)
         assert (tokenizer.bos_token_id, tokenizer.eos_token_id, len(tokenizer)) == (0, 1, 258)
+        padded = tokenizer(["a", "abc"], padding=True)
+        assert padded["input_ids"] == [[0, 99, 1, 1], [0, 99, 100, 101]], padded
+        assert padded["attention_mask"] == [[1, 1, 0, 0], [1, 1, 1, 1]], padded
         for text in TEXTS:
             ids = [2 + byte for byte in text.encode()]
             assert tokenizer(text)["input_ids"] == [0] + ids, text

@@ -7,18 +7,20 @@ usage() {
   cat <<'TEXT'
 usage: scripts/test.sh [--quick | --full] [STAGE...]
 
-  (default)  setup format includes build tests install replica asan-build asan fuzz
+  (default)  setup format includes build install replica tests asan-build fuzz asan
   --quick    setup format includes build tests
   --full     the default, with every kill and damage (SHOAL_TEST_FULL=1), long fuzzing, and
              tidy clang-build clang tsan-build tsan
   STAGE...   only these stages
 
+All together may take SHOAL_TEST_MINUTES (85; with --full 720).
 The last line counts tests: every ctest case of every build, and each other check as one.
 TEXT
 }
 
 quick=(setup format includes build tests)
-default=("${quick[@]}" install replica asan-build asan fuzz)
+# What is cheap comes first.
+default=(setup format includes build install replica tests asan-build fuzz asan)
 full=("${default[@]}" tidy clang-build clang tsan-build tsan)
 stages=("${default[@]}")
 export SHOAL_TEST_FULL=${SHOAL_TEST_FULL:-0} fuzz_seconds=20
@@ -58,18 +60,18 @@ if ((EUID == 0)); then
 fi
 export OMPI_MCA_rmaps_base_oversubscribe=1
 
-# --- the stages: stage_NAME runs in a shell of its own; `caps` bounds it in seconds ----------------
-declare -A caps=(
-  [setup]=420 [format]=60 [includes]=30 [build]=900 [tests]=300 [install]=90 [replica]=150
-  [asan-build]=900 [asan]=480 [fuzz]=240
-  [tidy]=3600 [clang-build]=900 [clang]=600 [tsan-build]=900 [tsan]=2400
-)
+# --- the stages: stage_NAME runs in a shell of its own ----------------------------------------------
+# What hangs must end, what is slow must not: no stage has a cap of its own, which another machine
+# would run into. A single test ends after ten minutes (tests/CMakeLists.txt), and everything
+# together before CI's own limit of 90 minutes does away with the summary.
 declare -A needs=(
   [tests]=build [install]=build [replica]=build [asan]=asan-build [fuzz]=asan-build
   [clang]=clang-build
   [tsan]=tsan-build [tidy]=build
 )
-((SHOAL_TEST_FULL == 0)) || caps[tests]=3600 caps[asan]=7200 caps[fuzz]=7200 caps[clang]=3600
+minutes=${SHOAL_TEST_MINUTES:-85}
+[[ $minutes =~ ^[1-9][0-9]{0,5}$ ]] || { echo "test: SHOAL_TEST_MINUTES: give minutes" >&2; exit 2; }
+((SHOAL_TEST_FULL == 0)) || minutes=${SHOAL_TEST_MINUTES:-720}
 
 # A folder that another compiler configured is begun anew.
 build_preset() {
@@ -114,7 +116,8 @@ count_ctest() {  # LOG: adds what finished, also in a run that was cut off
 }
 
 run_stage() {
-  local name=$1 log=build/logs/$1.log cap=${caps[$1]} status=0 begin=$SECONDS note=''
+  local name=$1 log=build/logs/$1.log left=$((minutes * 60 - SECONDS)) status=0 begin=$SECONDS note=''
+  ((left > 1)) || left=1
   if [[ -n ${needs[$name]:-} && -n ${broken[${needs[$name]}]:-} ]]; then
     printf '%sskip%s  %-11s       %s failed\n' "$red" "$plain" "$name" "${needs[$name]}"
     failed=$((failed + 1)) broken[$name]=1
@@ -122,7 +125,7 @@ run_stage() {
   fi
   # shellcheck disable=SC2163  # the name of a function, computed
   export -f "stage_$name" build_preset run_ctest
-  timeout --kill-after=20 "$cap" bash -euo pipefail -c "stage_$name" >"$log" 2>&1 </dev/null &
+  timeout --kill-after=20 "$left" bash -euo pipefail -c "stage_$name" >"$log" 2>&1 </dev/null &
   running=$!
   wait "$running" || status=$?
   running=''
@@ -138,7 +141,7 @@ run_stage() {
     return
   fi
   broken[$name]=1
-  ((status != 124)) || note="  stopped after its cap of $cap s"
+  ((status != 124)) || note="  stopped: all together may take $minutes min (SHOAL_TEST_MINUTES)"
   printf '%sFAIL%s  %-11s %4d s  exit %d, %s%s\n' "$red" "$plain" "$name" $((SECONDS - begin)) \
     "$status" "$log" "$note"
   tail -n 60 "$log" | sed 's/^/    | /'

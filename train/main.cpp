@@ -3,6 +3,11 @@
 #include <cstdlib>
 
 #include "train/cli/cli.h"
+#include "train/run/version.h"
+
+namespace shoal {
+extern const char* const kBuildCommit;  // cmake/ShoalCommit.cmake writes it
+}
 
 namespace {
 
@@ -19,5 +24,6 @@ void spin_briefly(char** argv) {
 
 int main(int argc, char** argv) {
   spin_briefly(argv);
+  shoal::set_build_commit(shoal::kBuildCommit);
   return shoal::run_cli(argc, argv);
 }

@@ -3,18 +3,22 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
 #include "autograd/base/printable.h"
-#include "autograd/kernels/peak.h"
-#include "layers/flops.h"
 #include "train/config/show_config.h"
 #include "train/generate/evaluator.h"
 #include "train/generate/generator.h"
+#include "train/metrics/event_record.h"
 #include "train/metrics/log_setup.h"
+#include "train/metrics/run_history.h"
 #include "train/report/report.h"
+#include "train/run/closing.h"
+#include "train/run/plan_remarks.h"
+#include "train/run/run_events.h"
 #include "train/run/signals.h"
 #include "train/run/version.h"
 
@@ -24,7 +28,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kMostSkips = 10;  // in a row, before a run is given up
+constexpr std::int64_t kMostSkips = 10;           // in a row, before a run is given up
+constexpr const char* kOwed = "evaluation_owed";  // a note of a checkpoint: see evaluation_owed_
+constexpr const char* kValidationNote = "validation_fingerprint";  // in manifests
 
 double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -64,10 +70,8 @@ Trainer::Trainer(const RunConfig& config)
       source_(config, plan_, *tokenizer_),
       model_(require_weights(config)) {
   for (const std::string& warning : data().warnings) spdlog::warn("{}", printable(warning));
-  const IndexerSpec& last = plan_.indexer_modes().back();
-  if (plan_.is_complete(last.from_step)) {
-    spdlog::warn("indexer.stage: {} from step {} is never reached: the run ends after {} steps",
-                 name_of(last.mode), last.from_step, plan_.steps());
+  for (const Remark& remark : plan_remarks(config_)) {
+    spdlog::log(remark.warns ? spdlog::level::warn : spdlog::level::info, "{}", remark.text);
   }
   model_.allocate();
   memory_ = estimate_memory(model_, config_, plan_.sizes());
@@ -92,7 +96,7 @@ void Trainer::build() {
   model_.initialise(config_.run.seed, padded);
   sizes_ = plan_.sizes().front();
   runner_->set_micro_batches(sizes_.micro_batches());
-  peak_gflops_ = measure_matmul_peak_gflops();
+  peak_.measure();
 }
 
 void Trainer::create_run() {
@@ -116,47 +120,89 @@ void Trainer::fork_run(const std::string& from) {
 void Trainer::take(Birth birth) {
   folder_ = std::move(birth.folder);
   saved_step_ = birth.saved_step;
-  earlier_seconds_ = birth.earlier_seconds;
+  clock_ = birth.clock;
+  origin_ = std::move(birth.origin);
+  evaluation_owed_ =
+      birth.notes.contains(kOwed) && !has_evaluation(config_.run.dir + "/metrics.jsonl", step());
+  const auto validated_on = birth.notes.find(kValidationNote);
+  validation_changed_ = validated_on != birth.notes.end() &&
+                        validated_on->second != source_.fingerprint(&DataSplit::validation);
+  if (validation_changed_) {
+    spdlog::warn(
+        "data.validation holds other text than before: evaluations from here on do not compare "
+        "with those up to step {}",
+        step());
+  }
 }
 
-double Trainer::run_seconds() const {
-  return earlier_seconds_ + std::chrono::duration<double>(Clock::now() - started_).count();
-}
-
-bool Trainer::is_finished() const {
+bool Trainer::at_end() const {
   if (plan_.is_complete(step())) return true;
-  return config_.train.minutes > 0.0 && earlier_seconds_ >= config_.train.minutes * 60.0;
+  return config_.train.minutes > 0.0 && clock_.earlier_seconds() >= config_.train.minutes * 60.0;
 }
 
 void Trainer::event(const std::string& name, Json fields) {
-  metrics_->write(EventRecord{step(), name, std::move(fields), unix_time()});
+  const EventRecord record{step(), name, std::move(fields), unix_time()};
+  metrics_->write(record);
+  if (tensorboard_) tensorboard_->write(record);
 }
 
-RunEnd Trainer::run() {
+void Trainer::begin_records() {
   metrics_ = std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", step());
   if (config_.log.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", step());
   }
-  started_ = Clock::now();
-  if (step() > 0) event("resume", Json::object());
+  event("start", start_fields(config_, model_.store().count(), memory_.total(), peak_.gflops()));
+  if (tensorboard_) tensorboard_->write_text(step(), unix_time(), "config", to_yaml(config_));
+  if (!origin_.event.empty()) event(origin_.event, origin_.fields);
+  if (validation_changed_) event("validation_changed", Json::object());
+  event("data", json_of(data_summary()));
+  for (Remark& remark : plan_remarks(config_)) {
+    if (remark.warns) event("warning", Json{{"reason", std::move(remark.text)}});
+  }
+  if (tensorboard_ && origin_.event == "fork") {
+    const RunHistory parent = read_history(config_.run.dir + "/metrics.jsonl");
+    for (const StepRecord& record : parent.steps) tensorboard_->write(record);
+    for (const EvalRecord& record : parent.evals) tensorboard_->write(record);
+  }
+}
+
+// Before the last report. What is said here is of the run as it ended in this process.
+void Trainer::end_records(const std::string& reason) {
+  // Of a long history somebody who stops a run does not wait: it goes on, and ends some day.
+  if (reason != "signal" || report_pace_.is_quick()) {
+    for (const ClosingRemark& remark :
+         closing_remarks(config_, plan_.schedule(), step(), reason == "minutes",
+                         config_.run.dir + "/metrics.jsonl")) {
+      event(remark.event.event, remark.event.fields);
+      closing_ += "; " + remark.sentence;
+    }
+  }
+  event("end", end_fields(reason, clock_, state_.position.tokens));
+}
+
+RunEnd Trainer::run() {
+  begin_records();
+  clock_.start();
   ProgressState start;
   start.step = step();
   start.tokens = state_.position.tokens;
-  start.run_seconds = earlier_seconds_;
+  start.run_seconds = clock_.earlier_seconds();
   progress_ = std::make_unique<Progress>(
       Console::standard_error(),
       ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
       config_.log.every, [](std::string_view line) { log_to_file(line); });
-  bool out_of_time = is_finished();
-  while (!out_of_time && signal_received() == 0) {
+  if (evaluation_owed_) evaluate_now();
+  bool out_of_time = at_end();
+  while (!out_of_time && !stop_requested()) {
     const auto begin = Clock::now();
     const StepPlan plan = plan_.at(step());
     StepOutcome out;
     {
       const TraceSpan span("step");
+      const RunClock::Timing timing(clock_, RunClock::kTraining);
       if (plan.sizes != sizes_) begin_stretch(plan);
       source_.batches(state_.position, step(), batches_);
-      out = runner_->step(batches_, plan, [] { return signal_received() != 0; });
+      out = runner_->step(batches_, plan, stop_requested);
     }
     if (!out.finished) break;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
@@ -166,24 +212,24 @@ RunEnd Trainer::run() {
     }
     after_step(plan, out, seconds);
     out_of_time = plan_.is_complete(step()) ||
-                  (config_.train.minutes > 0.0 && run_seconds() >= config_.train.minutes * 60.0);
+                  (config_.train.minutes > 0.0 && clock_.seconds() >= config_.train.minutes * 60.0);
     const auto due = [&](std::int64_t every) { return every > 0 && step() % every == 0; };
     // The last evaluation comes before the last checkpoint: what follows that may be lost.
     if (due(config_.train.eval_every) || out_of_time) evaluate_now();
     if (due(config_.checkpoint.every_steps)) save();
   }
-  if (!out_of_time) {
-    event("signal", Json{{"signal", signal_received()}});
-    if (saved_step_ != step()) save(true);
-    progress_->finish();
-    finish_report();
-    return RunEnd::kStopped;
-  }
-  if (evaluated_step_ != step()) evaluate_now();
+  if (out_of_time && evaluated_step_ != step()) evaluate_now();
+  const bool stopped = !out_of_time || evaluation_owed_;
+  if (stopped) event("signal", Json{{"signal", signal_received()}});
   if (saved_step_ != step()) save(true);
   progress_->finish();
-  finish_report();
-  return RunEnd::kDone;
+  end_records(stopped ? "signal" : plan_.is_complete(step()) ? "done" : "minutes");
+  if (!stopped || report_pace_.is_quick()) {
+    finish_report();
+  } else {
+    spdlog::info("the report is left for later: shoal report {}", printable(config_.run.dir));
+  }
+  return stopped ? RunEnd::kStopped : RunEnd::kDone;
 }
 
 void Trainer::begin_stretch(const StepPlan& plan) {
@@ -200,10 +246,6 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   position.step = plan.number;
   position.tokens += plan.sizes.batch_tokens;
   position.samples += plan.sizes.sequences();
-  double flops = 0.0;
-  for (const Batch& batch : batches_) {
-    flops += step_flops(config_.model, plan.indexer_plan(), batch);
-  }
   StepRecord record;
   record.step = position.step;
   record.tokens = position.tokens;
@@ -224,12 +266,12 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   }
   record.step_seconds = seconds;
   record.tokens_per_second = static_cast<double>(plan.sizes.batch_tokens) / seconds;
-  record.matmul_peak_share = flops / seconds / (peak_gflops_ * 1e9);
+  record.matmul_peak_share = peak_.share(out.flops, seconds);
   record.time = unix_time();
   metrics_->write(record);
   if (tensorboard_) tensorboard_->write(record);
   if (step() % config_.log.every == 0) write_layers(out);
-  progress_->step(ProgressState(record, run_seconds()));
+  progress_->step(ProgressState(record, clock_.seconds()));
 }
 
 void Trainer::write_layers(const StepOutcome& out) {
@@ -250,10 +292,11 @@ void Trainer::write_layers(const StepOutcome& out) {
       record.bias_high = *high;
     }
     if (stats.index.uniform > 0.0) {
-      record.index_kl = stats.index.kl / static_cast<double>(out.targets);
+      record.index_kl = stats.index.kl / static_cast<double>(out.counts.rows);
       record.index_captured = 1.0 - stats.index.kl / stats.index.uniform;
     }
     metrics_->write(record);
+    if (tensorboard_) tensorboard_->write(record, unix_time());
   }
 }
 
@@ -265,7 +308,7 @@ std::string Trainer::explain_bad_numbers(const StepPlan& plan, const StepOutcome
                          : "the gradient of " + out.grads.first_bad + " is not finite";
   tape_.trace_numbers(true);
   tape_.forget_bad_number();
-  runner_->gradients(batches_, plan);
+  runner_->gradients(batches_, plan, stop_requested);
   tape_.trace_numbers(false);
   if (!tape_.first_bad_number().empty()) what += "; first seen in the " + tape_.first_bad_number();
   return what;
@@ -304,49 +347,66 @@ void Trainer::handle_bad_numbers(const StepPlan& plan, const StepOutcome& out) {
 void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
   event("bad_numbers", Json{{"attempted_step", step}, {"reason", reason}});
   progress_->finish();
+  end_records("bad_numbers");
   finish_report();
 }
 
 void Trainer::evaluate_now() {
+  const RunClock::Timing timing(clock_, RunClock::kEvaluation);
   evaluated_step_ = step();
   const StepPlan plan = plan_.at(step());
   model_.set_precision(plan.precision);  // the weights have changed since
   const Dataset& validation = data().validation;
   if (validation.sequences() > 0) {
-    EvalRecord record = evaluate(model_, tape_, validation, plan.sizes.micro_batch,
-                                 config_.train.eval_sequences, plan.indexer);
-    record.step = step();
-    record.time = unix_time();
-    metrics_->write(record);
-    if (tensorboard_) tensorboard_->write(record);
-    progress_->eval(record);
+    std::optional<EvalRecord> record =
+        evaluate_unless(stop_requested, model_, tape_, validation, plan.sizes.micro_batch,
+                        config_.train.eval_sequences, plan.indexer);
+    evaluation_owed_ = !record;  // the stop comes first; whoever goes on evaluates then
+    if (!record) return;
+    record->step = step();
+    record->time = unix_time();
+    metrics_->write(*record);
+    if (tensorboard_) tensorboard_->write(*record);
+    progress_->eval(*record);
   }
-  for (const std::string& prompt : config_.train.sample_prompts) {
-    if (signal_received() != 0) return;
+  const std::vector<std::string>& prompts = config_.train.sample_prompts;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
     GenerateConfig sampling;
+    sampling.first_place = i;
+    sampling.give_up = stop_requested;
     sampling.tokens = config_.train.sample_tokens;
     sampling.seed = config_.run.seed;
     const std::string text =
-        generate(model_, tape_, *tokenizer_, std::span(&prompt, 1), sampling, plan.indexer)
+        generate(model_, tape_, *tokenizer_, std::span(&prompts[i], 1), sampling, plan.indexer)
             .texts[0]
             .text;
-    event("sample", Json{{"prompt", prompt}, {"text", text}});
-    log_to_file("sample: " + printable(prompt + text));
+    if (stop_requested()) return;
+    event("sample", Json{{"prompt", prompts[i]}, {"text", text}});
+    log_to_file("sample: " + printable(prompts[i] + text));
   }
-  finish_report();
+  if (report_pace_.is_due(clock_.seconds() - clock_.earlier_seconds())) {
+    finish_report(stop_requested);
+  }
+}
+
+DataSummary Trainer::data_summary() const {
+  return summarise(source_.data(), plan_.sizes(), plan_.steps(), config_.data.validation_share);
 }
 
 ManifestInfo Trainer::manifest_info() const {
   ManifestInfo info;
   info.program = program_version();
   info.data_fingerprint = source_.fingerprint();
+  info.notes[kValidationNote] = source_.fingerprint(&DataSplit::validation);
   info.cpu_features = cpu_features();
-  info.notes["run_seconds"] = std::to_string(run_seconds());
+  clock_.put_into(info.notes);
+  if (evaluation_owed_) info.notes[kOwed] = "1";
   return info;
 }
 
 void Trainer::save(bool must) {
   const TraceSpan span("save");
+  const RunClock::Timing timing(clock_, RunClock::kSaving);
   StateView view = state_.view();
   view.config = to_yaml(config_);
   metrics_->sync();
@@ -365,16 +425,19 @@ void Trainer::save(bool must) {
   }
 }
 
-void Trainer::ensure_report() const {
+void Trainer::ensure_report() {
   if (!fs::exists(fs::path(config_.run.dir) / "report.html")) finish_report();
 }
 
-void Trainer::finish_report() const {
+void Trainer::finish_report(const std::function<bool()>& give_up) {
+  const auto begin = Clock::now();
   try {
-    write_report(config_.run.dir);
+    write_report(config_.run.dir, give_up);
   } catch (const Error& error) {
     spdlog::warn("no report: {}", error.what());
   }
+  if (give_up && give_up()) return;  // it says nothing of how long it takes
+  report_pace_.took(std::chrono::duration<double>(Clock::now() - begin).count());
 }
 
 }  // namespace shoal

@@ -1,16 +1,19 @@
 #pragma once
-#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "autograd/kernels/peak.h"
 #include "train/config/run_config.h"
 #include "train/metrics/metrics_log.h"
 #include "train/metrics/progress.h"
 #include "train/metrics/tensorboard.h"
 #include "train/plan/batch_source.h"
+#include "train/report/report_pace.h"
 #include "train/run/birth.h"
+#include "train/run/data_summary.h"
 #include "train/run/memory_estimate.h"
+#include "train/run/run_clock.h"
 #include "train/run/training_state.h"
 #include "train/step/step_runner.h"
 
@@ -35,13 +38,16 @@ class Trainer {
   void fork_run(const std::string& from);
 
   RunEnd run();
+  // Sentences that belong to how it ended: "; it has diverged: ..."; "" if there are none.
+  const std::string& closing() const { return closing_; }
   // Of a finished run: writes the report that a kill after the last save left unwritten.
-  void ensure_report() const;
+  void ensure_report();
 
   const MemoryEstimate& memory() const { return memory_; }
   std::int64_t step() const { return state_.position.step; }
-  bool is_finished() const;
+  bool is_finished() const { return at_end() && !evaluation_owed_; }
   const DataSplit& data() const { return source_.data_at(state_.position.step); }
+  DataSummary data_summary() const;
   Model& model() { return model_; }
 
  private:
@@ -58,8 +64,10 @@ class Trainer {
   ManifestInfo manifest_info() const;
   void event(const std::string& name, Json fields);
   void write_layers(const StepOutcome& out);
-  double run_seconds() const;
-  void finish_report() const;
+  void begin_records();
+  void end_records(const std::string& reason);
+  bool at_end() const;  // of its steps, tokens or minutes
+  void finish_report(const std::function<bool()>& give_up = nullptr);
 
   RunConfig config_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -78,10 +86,14 @@ class Trainer {
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
   std::unique_ptr<Progress> progress_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  double earlier_seconds_ = 0.0;  // of this run in earlier processes
-  double peak_gflops_ = 0.0;
+  RunClock clock_;
+  EventRecord origin_;  // "resume" or "fork", if it is one
+  std::string closing_;
+  Peak peak_;
+  bool validation_changed_ = false;  // since the checkpoint
   std::int64_t saved_step_ = -1, evaluated_step_ = -1, skipped_in_a_row_ = 0;
+  bool evaluation_owed_ = false;  // a signal ended the one of this step
+  ReportPace report_pace_;
 };
 
 // Parts of a configuration in the words of the step.

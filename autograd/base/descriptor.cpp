@@ -1,9 +1,12 @@
 #include "autograd/base/descriptor.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
+#include <filesystem>
 
 namespace shoal {
 namespace {
@@ -50,6 +53,27 @@ bool sync_folder(const std::string& path) {
   // EINVAL: some network and user-space file systems sync folders with every change and refuse
   // to be asked.
   return uninterrupted([&] { return ::fsync(folder); }) == 0 || errno == EINVAL;
+}
+
+std::string obstacle_to_writing(const std::string& path) {
+  std::filesystem::path place = std::filesystem::absolute(path).lexically_normal();
+  std::error_code error;
+  while (place.has_relative_path()) {
+    // A failure to look is one of the folder around it.
+    if (std::filesystem::exists(std::filesystem::symlink_status(place, error))) break;
+    place = place.parent_path();
+  }
+  const std::string found = place.string();
+  struct stat info {};
+  if (::stat(found.c_str(), &info) != 0) {
+    return found + ": " + (errno == ENOENT ? "is a link to nothing" : std::strerror(errno));
+  }
+  if (!S_ISDIR(info.st_mode)) return found + ": is no folder";
+  // As the user whose rights count, and on a file system that takes writes.
+  if (::faccessat(AT_FDCWD, found.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+    return found + ": " + std::strerror(errno);
+  }
+  return "";
 }
 
 }  // namespace shoal

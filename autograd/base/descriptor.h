@@ -19,11 +19,14 @@ class Descriptor {
   }
   ~Descriptor() { (void)close(); }
   operator int() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
   bool close();  // false: errno says what was lost
 
  private:
   int fd_;
 };
+
+enum class Links { kFollow, kRefuse };  // where the last name of a path is one
 
 // Repeats a system call that a signal interrupted.
 template <class Call>
@@ -39,5 +42,8 @@ bool write_all(int fd, std::string_view bytes);
 std::int64_t read_all(int fd, void* out, std::size_t bytes, std::uint64_t offset = 0);
 // A renamed file is found under its new name after a power cut. false: errno says why.
 bool sync_folder(const std::string& path);
+// May this process make something at `path`: in the nearest folder above it that is there? "": it
+// may; else what stands in the way, by its path. A folder that is there itself is asked, too.
+std::string obstacle_to_writing(const std::string& path);
 
 }  // namespace shoal

@@ -6,13 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <string>
 #include <utility>
 
 #include "autograd/base/check.h"
+#include "autograd/base/control_group.h"
 
 namespace shoal {
 namespace {
@@ -21,14 +21,6 @@ constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 std::size_t round_up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
-
-// A number from a control-group file; "max" and a missing file mean no limit.
-std::size_t read_limit(const char* path) {
-  std::ifstream in(path);
-  std::string word;
-  if (!(in >> word) || word == "max") return std::numeric_limits<std::size_t>::max();
-  return std::strtoull(word.c_str(), nullptr, 10);
-}
 
 }  // namespace
 
@@ -88,12 +80,7 @@ std::size_t available_memory() {
   for (std::size_t kib = 0; in >> key >> kib; std::getline(in, unit)) {
     if (key == "MemAvailable:") available = kib << 10;
   }
-  const std::size_t group = read_limit("/sys/fs/cgroup/memory.max");
-  if (group != std::numeric_limits<std::size_t>::max()) {
-    const std::size_t used = read_limit("/sys/fs/cgroup/memory.current");
-    available = std::min(available, group > used ? group - used : 0);
-  }
-  return available;
+  return std::min(available, read_control_group().memory.value_or(available));
 }
 
 long page_faults() {

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "autograd/base/check.h"
+#include "autograd/base/control_group.h"
 
 namespace shoal {
 namespace {
@@ -33,8 +34,13 @@ int thread_count() { return omp_get_max_threads(); }
 int allowed_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return omp_get_num_procs();
-  return std::max(1, CPU_COUNT(&set));
+  int cores = omp_get_num_procs();
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) cores = CPU_COUNT(&set);
+  // Of a quota the nearest whole number: a thread too many waits for the others' time.
+  if (const auto quota = read_control_group().cores) {
+    cores = std::min(cores, static_cast<int>(std::min(*quota + 0.5, 1e6)));
+  }
+  return std::max(1, cores);
 }
 
 void set_thread_count(int threads) { omp_set_num_threads(threads); }
@@ -51,6 +57,8 @@ void set_threads_from_environment() {
 
 ParallelOff::ParallelOff(bool off) : depth_(off ? 1 : 0) { off_depth += depth_; }
 ParallelOff::~ParallelOff() { off_depth -= depth_; }
+int thread_number() { return omp_get_thread_num(); }
+
 bool parallel_is_off() { return off_depth > 0; }
 
 void* thread_scratch(int slot, std::size_t bytes) {

@@ -17,7 +17,7 @@ inline Range chunk_range(std::int64_t n, int chunk) {
 }
 
 int thread_count();  // threads that the next parallel region will use
-// Cores this process may run on (its affinity mask), which may be fewer than the machine has.
+// Cores this process may use: of its affinity mask and its control group's quota the smaller.
 int allowed_cores();
 // Threads from OMP_NUM_THREADS if it is set, else one per allowed core.
 void set_threads_from_environment();
@@ -41,6 +41,18 @@ bool parallel_is_off();
 // with the same slot. It grows and is kept, so a warm program allocates nothing.
 inline constexpr int kThreadSlots = 4;
 void* thread_scratch(int slot, std::size_t bytes);
+
+int thread_number();  // of the calling thread in its parallel region, from 0
+
+// Every thread calls fn() while the others do: for measuring. It splits no work.
+template <class Fn>
+void on_every_thread(const Fn& fn) {
+#pragma omp parallel
+  {
+#pragma omp barrier
+    fn();
+  }
+}
 
 // A region costs a meeting of all threads, milliseconds where other programs keep one of them from
 // its core: a few items, such as rows of tokens that are decoded, are not worth it.

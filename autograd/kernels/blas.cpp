@@ -2,6 +2,9 @@
 
 #include <cblas.h>
 
+#include <algorithm>
+#include <array>
+
 #include "autograd/base/check.h"
 
 namespace shoal {
@@ -20,11 +23,40 @@ const char* parallel_kind() {
   }
 }
 
+// Bits of a vector in the kernels of that name (OpenBLAS 0.3, x86-64); most names are older than
+// AVX2.
+int vector_bits(std::string_view kernels) {
+  constexpr std::array kAvx512 = {"SkylakeX", "Cooperlake", "SapphireRapids"};
+  constexpr std::array kAvx2 = {"Haswell", "Zen"};
+  const auto named = [&](const char* name) { return kernels == name; };
+  if (std::any_of(kAvx512.begin(), kAvx512.end(), named)) return 512;
+  return std::any_of(kAvx2.begin(), kAvx2.end(), named) ? 256 : 128;
+}
+
 }  // namespace
 
+std::string blas_kernels() { return openblas_get_corename(); }
+
+std::string advice_on_blas_kernels(std::string_view kernels, bool processor_has_avx512) {
+  const int has = processor_has_avx512 ? 512 : 256;  // the program is built for AVX2
+  if (vector_bits(kernels) >= has) return "";
+  return concat("OpenBLAS uses its ", kernels, " kernels, though the processor has ",
+                has == 512 ? "AVX-512" : "AVX2",
+                ": set OPENBLAS_CORETYPE=", has == 512 ? "SkylakeX" : "Haswell",
+                " in the environment");
+}
+
+std::string advice_on_blas_kernels() {
+#if defined(__x86_64__)
+  return advice_on_blas_kernels(blas_kernels(), __builtin_cpu_supports("avx512f") != 0 &&
+                                                    __builtin_cpu_supports("avx512vl") != 0);
+#else
+  return "";
+#endif
+}
+
 std::string blas_description() {
-  return concat(openblas_get_config(), " (", openblas_get_corename(), " kernels, ", parallel_kind(),
-                ')');
+  return concat(openblas_get_config(), " (", blas_kernels(), " kernels, ", parallel_kind(), ')');
 }
 
 void require_openmp_blas() {

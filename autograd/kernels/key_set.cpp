@@ -10,6 +10,20 @@ namespace {
 
 constexpr int kScratch = 2;  // thread_scratch slot
 
+// A sum over many keys is one chain: threads share its columns.
+void multiply_by_columns(const Gemm& g) {
+  constexpr std::int64_t kColumns = 32, kThreadsWork = 1 << 20;
+  for_tasks((g.N + kColumns - 1) / kColumns,
+            [&](std::int64_t i) {
+              Gemm part = g;
+              part.N = std::min(kColumns, g.N - i * kColumns);
+              part.b += i * kColumns;
+              part.c += i * kColumns;
+              gemm_on_this_thread(part);
+            },
+            g.M * g.N * g.K >= kThreadsWork);
+}
+
 }  // namespace
 
 KeySpan key_span(const KeySet& set, std::int64_t n0, std::int64_t n1) {
@@ -17,8 +31,8 @@ KeySpan key_span(const KeySet& set, std::int64_t n0, std::int64_t n1) {
   return {begin, std::max<std::int64_t>(begin, set.begin[n1 - 1] + set.count[n1 - 1])};
 }
 
-KeyBlock::KeyBlock(const KeySet& set, std::int64_t n0, std::int64_t n1)
-    : set_(set), n0_(n0), n1_(n1) {
+KeyBlock::KeyBlock(const KeySet& set, std::int64_t n0, std::int64_t n1, bool alone)
+    : set_(set), n0_(n0), n1_(n1), alone_(alone) {
   const KeySpan span = key_span(set, n0, n1);
   first_ = span.begin;
   width_ = set.chosen != nullptr ? set.slots : span.end - span.begin;
@@ -44,6 +58,7 @@ void KeyBlock::scores(std::int64_t per, const float* a, float* scores, std::int6
   if (set_.chosen == nullptr) {
     Gemm g = product((n1_ - n0_) * per, a, width_, scores);
     g.b += first_ * set_.D;
+    if (alone_) return gemm(g);
     gemm_on_this_thread(g);
     return;
   }
@@ -70,6 +85,7 @@ void KeyBlock::values(std::int64_t per, std::int64_t from, std::int64_t take, co
       }
       g.a_rows = rows;
     }
+    if (alone_) return multiply_by_columns(g);
     gemm_on_this_thread(g);
     return;
   }

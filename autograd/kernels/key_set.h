@@ -12,6 +12,11 @@ struct KeySet {
   const std::int32_t* count = nullptr;   // [N] how many, from there on
   const std::int32_t* chosen = nullptr;  // [N, slots] min(slots, count[n]) keys in rising order;
   std::int64_t slots = 0;                // null: every query sees all that it may
+
+  std::int64_t seen(std::int64_t n) const {  // keys that query n looks at
+    if (keys == nullptr) return 0;
+    return chosen != nullptr && slots < count[n] ? slots : count[n];
+  }
 };
 
 // The queries [n0, n1), `per` rows each (heads), against one KeySet: tiles of numbers with a row
@@ -26,7 +31,9 @@ class KeyBlock {
     std::int64_t begin, end;
   };
   KeyBlock() = default;
-  KeyBlock(const KeySet& set, std::int64_t n0, std::int64_t n1);
+  // alone: the only block of its op, whose products may take all threads; else they run on the
+  // calling one. The bits are the same.
+  KeyBlock(const KeySet& set, std::int64_t n0, std::int64_t n1, bool alone = false);
 
   std::int64_t width() const { return width_; }
   // What query n sees; the other columns hold nothing.
@@ -47,6 +54,7 @@ class KeyBlock {
  private:
   KeySet set_;
   std::int64_t n0_ = 0, n1_ = 0, first_ = 0, width_ = 0;
+  bool alone_ = false;
 };
 
 // Keys that any of the queries [n0, n1) may see.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/flop_count.h"
 #include "autograd/kernels/key_set.h"
 #include "autograd/kernels/vec_math.h"
 #include "autograd/ops/key_parts.h"
@@ -45,16 +46,17 @@ struct Attention {
     }
   };
   static constexpr std::int64_t kMaxKeys = INT32_MAX;
+  static constexpr std::int64_t kManyKeys = 4096;  // of a row, worth the threads' meeting
 
   // Rows [n0, n1) of all heads: first the entries' columns, then the raw keys'.
   struct Block {
     std::int64_t n0, n1;
     KeyBlock entries, raw;
     bool mixed;
-    Block(const Saved& s, QueryRange r)
+    Block(const Saved& s, QueryRange r, bool alone = false)
         : n0(r.begin), n1(r.end), mixed(static_cast<bool>(s.entries.value)) {
-      if (mixed) entries = KeyBlock(s.compressed(), n0, n1);
-      raw = KeyBlock(s.raw(), n0, n1);
+      if (mixed) entries = KeyBlock(s.compressed(), n0, n1, alone);
+      raw = KeyBlock(s.raw(), n0, n1, alone);
     }
     std::int64_t width() const { return entries.width() + raw.width(); }
 
@@ -81,43 +83,64 @@ struct Attention {
     }
   };
 
+  // `products` for each pair of a row and a key that it looks at, and each head.
+  static void count_flops(const Saved& s, double products) {
+    if (!FlopCount::is_on()) return;
+    const KeySet raw = s.raw(), entries = s.compressed();
+    std::int64_t pairs = 0;
+    for (std::int64_t n = 0; n < s.N(); ++n) pairs += raw.seen(n) + entries.seen(n);
+    FlopCount::add_products(products, pairs, s.H(), s.D());
+  }
+
   static void forward(Tape&, const Saved& s, Outputs y) {
     find_raw_keys(s);  // also in a dry run: the size of backward's sums follows from it
+    count_flops(s, 2);
     const std::int64_t D = s.D(), H = s.H(), nope = D - 2 * s.rope.pairs;
     const float scale = s.scale();
     const QueryBlocks blocks = s.blocks();
+    // A token that is decoded is one block, however many keys it has: then the threads share those.
+    const bool alone = blocks.count() == 1;
     for_tasks(blocks.count(), [&](std::int64_t i) {
-      const Block b(s, blocks[i]);
+      const Block b(s, blocks[i], alone);
       const std::int64_t ld = b.width(), rows = (b.n1 - b.n0) * H;
       auto* p = static_cast<float*>(
           thread_scratch(1, static_cast<std::size_t>(rows * (ld + 2)) * sizeof(float)));
       float* top = p + rows * ld;
       float* sum = top + rows;
       b.scores(H, s.q.row(b.n0), p);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        float* row = p + r * ld;
-        float most = s.sink.as<float>()[r % H];
-        const auto raise = [&](std::int64_t begin, std::int64_t end) {
-          if (begin < end) most = std::max(most, scale * row_max(row + begin, end - begin));
-        };
-        b.ranges(b.n0 + r / H, raise, [](std::int64_t, std::int64_t) {});
-        b.ranges(
-            b.n0 + r / H,
-            [&](std::int64_t begin, std::int64_t end) {
+      const auto soften = [&](std::int64_t r0, std::int64_t r1) {
+        for (std::int64_t r = r0; r < r1; ++r) {
+          float* row = p + r * ld;
+          float most = s.sink.as<float>()[r % H];
+          const auto raise = [&](std::int64_t begin, std::int64_t end) {
+            if (begin < end) most = std::max(most, scale * row_max(row + begin, end - begin));
+          };
+          b.ranges(b.n0 + r / H, raise, [](std::int64_t, std::int64_t) {});
+          b.ranges(
+              b.n0 + r / H,
+              [&](std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-              for (std::int64_t j = begin; j < end; ++j) row[j] = fast_exp(scale * row[j] - most);
-            },
-            [&](std::int64_t begin, std::int64_t end) { std::fill(row + begin, row + end, 0.0F); });
-        top[r] = most;
-      }
-      sum_rows(p, ld, rows, ld, sum);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const float total = sum[r] + fast_exp(s.sink.as<float>()[r % H] - top[r]);
-        s.lse.as<float>()[b.n0 * H + r] = top[r] + std::log(total);
-        const float inv = 1.0F / total;
-        float* row = p + r * ld;
+                for (std::int64_t j = begin; j < end; ++j) row[j] = fast_exp(scale * row[j] - most);
+              },
+              [&](std::int64_t begin, std::int64_t end) {
+                std::fill(row + begin, row + end, 0.0F);
+              });
+          top[r] = most;
+        }
+        sum_rows(p + r0 * ld, ld, r1 - r0, ld, sum + r0);
+        for (std::int64_t r = r0; r < r1; ++r) {
+          const float total = sum[r] + fast_exp(s.sink.as<float>()[r % H] - top[r]);
+          s.lse.as<float>()[b.n0 * H + r] = top[r] + std::log(total);
+          const float inv = 1.0F / total;
+          float* row = p + r * ld;
 #pragma omp simd
-        for (std::int64_t j = 0; j < ld; ++j) row[j] *= inv;
+          for (std::int64_t j = 0; j < ld; ++j) row[j] *= inv;
+        }
+      };
+      if (alone && ld >= kManyKeys) {
+        for_tasks(rows, [&](std::int64_t r) { soften(r, r + 1); });
+      } else {
+        soften(0, rows);
       }
       b.values(H, 0, H, p, y[0].row(b.n0), false);
       turn(s, b.n0, b.n1, y[0].row(b.n0), H * D, D, nope, -1.0F);
@@ -153,6 +176,7 @@ struct Attention {
     const std::int64_t H = s.H();
     const QueryBlocks blocks = s.blocks();
     const bool mixed = static_cast<bool>(s.entries.value);
+    count_flops(s, 4);  // do a, dz a, P^T do, dz^T q
     const KeyParts raw(tape, s.raw(), blocks, static_cast<bool>(dx[kKv]));
     const KeyParts entries(tape, s.compressed(), blocks, mixed && dx[kEntries]);
     const auto dsink = tape.scratch<float>(kParts * H);

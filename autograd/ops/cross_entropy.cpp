@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/base/flop_count.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/vec_math.h"
 
@@ -39,7 +40,14 @@ struct CrossEntropy {
     gemm(gemm_forward(rows, columns, s.C(), s.x.row(n), s.w.row(v), z));
   }
 
+  static void count_flops(const Saved& s, double products) {
+    if (!FlopCount::is_on()) return;
+    const auto* t = s.targets.as<std::int32_t>();
+    FlopCount::add_products(products, s.N() - std::count(t, t + s.N(), -1), s.V(), s.C());
+  }
+
   static void forward(Tape& tape, const Saved& s, Outputs y) {
+    count_flops(s, 1);
     const std::int64_t N = s.N();
     const auto z = tape.scratch<float>(std::min(N, kRows) * s.width());
     const auto top = tape.scratch<float>(N);     // running maximum
@@ -75,6 +83,7 @@ struct CrossEntropy {
 
   // dz = (softmax(z) - onehot) dy for rows with a target, else 0;  dx = dz w,  dw = dz^T x.
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
+    count_flops(s, (dx[kX] ? 1 : 0) + (dx[kW] ? 1 : 0));
     const std::int64_t C = s.C();
     const auto z = tape.scratch<float>(std::min(s.N(), kRows) * s.width());
     for_slices(s, [&](std::int64_t n0, std::int64_t rows, std::int64_t v0, std::int64_t columns) {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "autograd/base/flop_count.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/vec_math.h"
 
@@ -117,6 +118,7 @@ struct Experts {
 
   static void forward(Tape& tape, const Saved& s, Outputs y) {
     const std::int64_t C = s.C(), F = s.F(), R = s.R();
+    FlopCount::add_products(3, R, C, F);
     if (!tape.is_dry()) group(s);
     gemm_each(tape, s, 1, [&](std::int64_t e, Gemm* p) {
       *p =
@@ -169,6 +171,9 @@ struct Experts {
   //   dW2 = dy^T (g h);  dW13 = [da db]^T x;  dx = [da db] W13
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
     const std::int64_t C = s.C(), F = s.F(), R = s.R(), K = s.K();
+    const bool inner = dx[kX] || dx[kGates] || dx[kW13];  // needs dy W2
+    FlopCount::add_products(
+        (inner ? 1 : 0) + (dx[kW2] ? 1 : 0) + (dx[kW13] ? 2 : 0) + (dx[kX] ? 2 : 0), R, C, F);
     const auto act = tape.scratch<float>(R * F);
     const auto dhidden = tape.scratch<float>(R * 2 * F);
     {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/flop_count.h"
 #include "autograd/kernels/streams.h"
 
 namespace shoal {
@@ -40,6 +41,9 @@ struct Collapse {
   std::int64_t J() const { return shape.columns(); }
   StreamShape streams() const { return {n(), C(), J()}; }
   bool head() const { return shape.kind == Mixing::kHead; }
+  void count_flops(double products) const {  // v fn^T and its gradients
+    FlopCount::add_products(products, N(), J(), n() * C());
+  }
   const float* row(std::int64_t i) const { return x.as<float>() + i * n() * C(); }
 
   // At most kProjectRows rows: they are still near when their mixing weights are known.
@@ -198,6 +202,7 @@ struct HcCollapse {
   using Saved = Collapse;
 
   static void forward(Tape& tape, const Saved& s, Outputs y) {
+    s.count_flops(1);
     const auto packed = tape.scratch<float>(by_terms_size(s.streams()));
     if (tape.is_dry()) return;
     pack_by_terms(s.streams(), s.fn.as<float>(), packed.data());
@@ -213,6 +218,7 @@ struct HcCollapse {
   }
 
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
+    s.count_flops((dx[kX] ? 1 : 0) + (dx[kFn] ? 1 : 0));
     const CollapseGrad grad(tape, s, dy, dx[kFn], dx[kBase], dx[kScale]);
     const StreamKernels& kernels = stream_kernels();
     const std::int64_t width = s.n() * s.C();
@@ -318,6 +324,7 @@ struct HcExpandCollapse {
   };
 
   static void forward(Tape& tape, const Saved& s, Outputs y) {
+    s.collapse.count_flops(1);
     const auto packed = tape.scratch<float>(by_terms_size(s.collapse.streams()));
     if (tape.is_dry()) return;
     pack_by_terms(s.collapse.streams(), s.collapse.fn.as<float>(), packed.data());
@@ -342,6 +349,7 @@ struct HcExpandCollapse {
   }
 
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
+    s.collapse.count_flops(dx[kFn] ? 2 : 1);
     const CollapseGrad grad(tape, s.collapse, dy.subspan(kRead), dx[kFn], dx[kBase], dx[kScale]);
     const StreamKernels& kernels = stream_kernels();
     const std::int64_t width = s.expand.n() * s.expand.C();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/flop_count.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/kernels/top_k.h"
 #include "autograd/kernels/vec_math.h"
@@ -141,7 +142,21 @@ struct IndexKl {
     std::int64_t begin_ = 0;
   };
 
+  // `products` for each pair of a row and an entry that it learns from, and each head of the
+  // indexer's. Scores that the choice computed are not needed again, nor the teacher's weights.
+  static void count_flops(const Saved& s, double products) {
+    if (!FlopCount::is_on()) return;
+    const KeySet keys = s.over(s.scores.key);
+    std::int64_t pairs = 0;
+    for (std::int64_t n = 0; n < s.N(); ++n) {
+      const bool scored = products == 1 && keys.seen(n) < keys.count[n];
+      if (s.valid.as<std::int32_t>()[n] != 0 && keys.seen(n) >= 2 && !scored) pairs += keys.seen(n);
+    }
+    FlopCount::add_products(products, pairs, s.H(), keys.D);
+  }
+
   static void forward(Tape& tape, const Saved& s, Outputs y) {
+    count_flops(s, 1);
     const QueryBlocks blocks = s.blocks();
     const auto sums = tape.scratch<double>(2 * kParts);
     for_tasks(kParts, [&](std::int64_t i) {
@@ -176,6 +191,7 @@ struct IndexKl {
   // dI = softmax - p (spec 3.2), then back through the weighted sum of rectified products.
   static void backward(Tape& tape, const Saved& s, Cotangents dy, GradSlots dx) {
     if (!dy[kKl]) return clear(tape, dx);
+    count_flops(s, 2);  // dq, dkey
     const std::int64_t H = s.H();
     const QueryBlocks blocks = s.blocks();
     const KeyParts keys(tape, s.over(s.scores.key), blocks, static_cast<bool>(dx[kKey]));
@@ -248,6 +264,12 @@ Tensor choose_entries(Tape& tape, const IndexScores& scores, std::int64_t k) {
   CHECK(k >= 1, "choose_entries: ", k, " entries");
   const std::int64_t N = scores.weight.shape.rows();
   const Tensor chosen = tape.alloc({N, k}, DType::kI32);
+  if (FlopCount::is_on()) {
+    const auto* count = scores.count.as<std::int32_t>();
+    std::int64_t pairs = 0;  // whoever sees k entries at most needs no scores
+    for (std::int64_t n = 0; n < N; ++n) pairs += count[n] > k ? count[n] : 0;
+    FlopCount::add_products(1, pairs, scores.q.shape.cols());
+  }
   if (tape.is_dry()) return chosen;
   const TraceSpan span("choose_entries", "forward");
   const QueryBlocks blocks(N, scores.weight.shape.cols() * 1024);

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "autograd/base/flop_count.h"
 #include "autograd/kernels/gemm.h"
 
 namespace shoal {
@@ -23,6 +24,7 @@ struct Linear {
   };
 
   static void forward(Tape&, const Saved& s, Outputs y) {
+    FlopCount::add_products(1, s.N(), s.G * s.O(), s.I());
     std::array<Gemm, kRound> products;
     std::size_t count = 0;
     for (std::int64_t g = 0; g < s.G; ++g) {
@@ -39,6 +41,7 @@ struct Linear {
 
   // dx = dy W,  dW = dy^T x
   static void backward(Tape&, const Saved& s, Cotangents dy, GradSlots dx) {
+    FlopCount::add_products((dx[kX] ? 1 : 0) + (dx[kW] ? 1 : 0), s.N(), s.G * s.O(), s.I());
     std::array<Gemm, 2 * kRound> products;
     std::size_t count = 0;
     for (std::int64_t g = 0; g < s.G; ++g) {

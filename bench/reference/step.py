@@ -20,6 +20,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="through torch.compile")
     # None: what transformers itself chooses, the fastest that this torch has (grouped_mm).
     parser.add_argument("--experts", help="transformers' experts implementation")
     return parser.parse_args()
@@ -52,6 +53,7 @@ def main():
 
     torch.set_num_threads(args.threads)
     model = build(config, args.experts)
+    run = torch.compile(model) if args.compile else model
     # Fused is the fastest of torch's AdamW implementations on a CPU.
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1, fused=True)
     random = torch.Generator().manual_seed(2)
@@ -60,7 +62,7 @@ def main():
         shape = (args.sequences, args.length + 1)
         tokens = torch.randint(0, config["vocab_size"], shape, generator=random)
         begin = time.perf_counter()
-        logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
+        logits = run(input_ids=tokens[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -74,6 +76,7 @@ def main():
         "threads": args.threads,
         "parameters": sum(p.numel() for p in model.parameters()),
         "loss": loss.item(),
+        "compiled": args.compile,
         "experts": model.config._experts_implementation,
         "torch": torch.__version__,
     }))

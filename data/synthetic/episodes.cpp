@@ -3,9 +3,10 @@
 #include <algorithm>
 
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 #include "autograd/base/rng.h"
+#include "data/file_kind.h"
 #include "data/permutation.h"
-#include "data/read_file.h"
 #include "data/tokenizer/bytes.h"
 
 namespace shoal {
@@ -104,6 +105,8 @@ Episodes::Episodes(const TaskConfig& task, std::int64_t T, std::uint64_t seed, b
   if (!task.haystack.empty() && haystack_->empty()) {
     reject(Failure::kData, task.haystack, ": is empty; a haystack needs text");
   }
+  const std::string why = why_not_text(*haystack_, task.haystack);
+  if (!why.empty()) reject(Failure::kData, task.haystack, why);
   require_possible();
 }
 

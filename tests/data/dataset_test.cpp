@@ -196,8 +196,8 @@ TEST(LoadData, TrainsAndValidatesOnDifferentDocuments) {
   const TemporaryFolder folder;
   const std::string text = corpus(100);
   const DataSplit data = load_data({{{folder.write("c.txt", text)}}, 0.1, {}, 1000, 1}, kBytes);
-  EXPECT_EQ(data.train.documents(), 90);
-  EXPECT_EQ(data.validation.documents(), 10);
+  EXPECT_EQ(data.train.documents() + data.validation.documents(), 100);
+  EXPECT_NEAR(static_cast<double>(data.validation.documents()), 10.0, 9.0);
   Batch train, validation;
   data.train.fill(range(0, data.train.sequences()), train);
   data.validation.fill_in_order(0, data.validation.sequences(), validation);
@@ -234,6 +234,18 @@ TEST(LoadData, NamedFilesAreTheValidation) {
   EXPECT_EQ(pieces_of(batch), std::vector<std::string>{"^held out$"});
 }
 
+TEST(LoadData, AnEvaluationNeedsNothingToTrainOn) {
+  const TemporaryFolder folder;
+  const DataSplit data =
+      load_data({{}, 0.05, {{folder.write("b.txt", "held out")}}, 64, 1}, kBytes);
+  EXPECT_EQ(data.train.sequences(), 0);
+  EXPECT_EQ(data.validation.documents(), 1);
+  EXPECT_THAT(data.warnings, ::testing::IsEmpty());
+  CorpusPath task;
+  task.task = default_task(TaskKind::kCopy);
+  EXPECT_EQ(load_data({{}, 0.0, {task}, 64, 1}, kBytes).validation.sequences(), 64);
+}
+
 TEST(LoadData, FingerprintsTellDataApart) {
   const TemporaryFolder folder;
   const std::string a = folder.write("a.txt", corpus(20)), b = folder.write("b.txt", corpus(21));
@@ -265,6 +277,8 @@ TEST(LoadData, RefusesWhatCannotBe) {
   EXPECT_THAT(refusal(usage, {{{a}}, 1.0, {}, 8, 1}), HasSubstr("data.validation: is 1"));
   EXPECT_THAT(refusal(usage, {{{a}}, -0.1, {}, 8, 1}), HasSubstr("data.validation"));
   EXPECT_THAT(refusal(usage, {{{a}}, std::nan(""), {}, 8, 1}), HasSubstr("data.validation"));
+  EXPECT_THAT(refusal(usage, {{{a}}, 0.0, {{b, 2.0}}, 8, 1}),
+              AllOf(HasSubstr("data.validation"), HasSubstr("weight")));
   EXPECT_THAT(refusal(usage, {{{a, 0.0}}, 0.0, {}, 8, 1}), HasSubstr("weight of"));
   EXPECT_THAT(refusal(usage, {{{a, std::nan("")}}, 0.0, {}, 8, 1}), HasSubstr("weight of"));
   EXPECT_THAT(refusal(usage, {{{a, 1.0}, {b, 2000.0}}, 0.0, {}, 8, 1}), HasSubstr("smallest"));
@@ -273,6 +287,103 @@ TEST(LoadData, RefusesWhatCannotBe) {
   // Every document of one of two weighted corpora is held out.
   EXPECT_THAT(refusal(data, {{{b, 1.0}, {b, 2.0}, {a, 1.0}}, 0.999 - 1.0 / 22, {}, 8, 1}),
               AllOf(HasSubstr("data.validation"), HasSubstr("leaves nothing")));
+}
+
+TEST(LoadData, AValidationOfSeveralCorporaKeepsThemApart) {
+  const TemporaryFolder folder;
+  const std::string a =
+      folder.write("a/x.txt", std::string(95, 'a') + "\n\n" + std::string(11, 'a'));
+  const std::string b = folder.write("b/x.txt", std::string(205, 'b'));
+  const std::string t = folder.write("t.txt", "train");
+  const Dataset data = load_data({{{t}}, 0.0, {{a}, {b}}, 10, 1}, kBytes).validation;
+  ASSERT_EQ(data.source_count(), 2U);
+  EXPECT_EQ(data.source(0).name, "a/x.txt");
+  EXPECT_EQ(data.source(1).name, "b/x.txt");
+  EXPECT_EQ(data.source(0).documents.size(), 2U);
+  const auto lists = data.in_order_by_source(data.sequences() - 1);
+  ASSERT_EQ(lists.size(), 2U);
+  std::vector<std::int64_t> all;
+  for (std::size_t s = 0; s < 2; ++s) {
+    EXPECT_TRUE(std::is_sorted(lists[s].begin(), lists[s].end()));
+    all.insert(all.end(), lists[s].begin(), lists[s].end());
+    Batch batch, one;
+    data.fill_in_order(lists[s], batch);
+    for (const std::int32_t id : batch.targets) {
+      EXPECT_TRUE(id < 2 || id == 2 + (s == 0 ? 'a' : 'b'));
+    }
+    // The same sequences as in the order of all.
+    for (std::size_t i = 0; i < lists[s].size(); ++i) {
+      data.fill_in_order(lists[s][i], 1, one);
+      EXPECT_TRUE(std::equal(one.targets.begin(), one.targets.end(),
+                             batch.targets.begin() + static_cast<std::ptrdiff_t>(10 * i)));
+    }
+  }
+  std::sort(all.begin(), all.end());
+  EXPECT_EQ(all, range(0, data.sequences() - 1));
+
+  // A task is one.
+  const Dataset task(default_task(TaskKind::kCopy), 32, 0, true);
+  EXPECT_EQ(task.in_order_by_source(3), (std::vector<std::vector<std::int64_t>>{{0, 1, 2}}));
+  EXPECT_EQ(task.padding(), 0.0);
+}
+
+TEST(LoadData, SaysWhatIsReadTwice) {
+  const TemporaryFolder folder;
+  const std::string a = folder.write("d/a.txt", "one\n\ntwo"), b = folder.write("d/b.txt", "three");
+  std::filesystem::create_symlink(a, folder / "link.txt");
+  const auto warnings = [](std::vector<CorpusPath> train, std::vector<CorpusPath> validation) {
+    return load_data({std::move(train), 0.0, std::move(validation), 10, 1}, kBytes).warnings;
+  };
+  using ::testing::ElementsAre;
+  using ::testing::IsEmpty;
+  EXPECT_THAT(warnings({{a}, {b}}, {}), IsEmpty());
+  EXPECT_THAT(warnings({{a}}, {{b}}), IsEmpty());
+  EXPECT_THAT(warnings({{a}, {folder / "link.txt"}}, {}),
+              ElementsAre(HasSubstr("documents are copies"), HasSubstr("link.txt: named twice")));
+  // One document in the folder, two as a file: their texts alone would not tell.
+  EXPECT_THAT(warnings({{folder / "d"}, {a}}, {}), ElementsAre(HasSubstr("a.txt: named twice")));
+  EXPECT_THAT(warnings({{folder / "d"}}, {{a}}),
+              ElementsAre(HasSubstr("a.txt: in data.train and in data.validation")));
+  EXPECT_THAT(prepare(folder / "x.tokens", {a, folder / "link.txt"}, kBytes, 1).warnings,
+              ElementsAre(HasSubstr("link.txt: named twice")));
+  const std::string copy = folder.write("copy.txt", "two\n\nfour");
+  EXPECT_THAT(warnings({{a}}, {{copy}}),
+              ElementsAre(HasSubstr("data.validation: 1 of 2 documents are in data.train too")));
+}
+
+TEST(LoadData, CorporaAreNamedAndMeasured) {
+  const TemporaryFolder folder;
+  const std::string a = folder.write("p/c.txt", "one\n\ntwo"), b = folder.write("q/c.txt", "three");
+  const DataSplit pooled = load_data({{{a}, {b}}, 0.0, {}, 10, 1}, kBytes);
+  ASSERT_EQ(pooled.corpora.size(), 2U);
+  EXPECT_EQ(pooled.corpora[0].name, "p/c.txt");
+  EXPECT_EQ(pooled.corpora[0].documents, 2);
+  EXPECT_EQ(pooled.corpora[0].text_bytes, 6);
+  EXPECT_EQ(pooled.corpora[1].text_bytes, 5);
+  ASSERT_EQ(pooled.train.source_count(), 1U);
+  EXPECT_EQ(pooled.train.source(0).name, "p/c.txt, q/c.txt");
+  EXPECT_EQ(pooled.train.source_share(0), 1.0);
+  const DataSplit weighted = load_data({{{a}, {b, 3.0}}, 0.0, {}, 10, 1}, kBytes);
+  ASSERT_EQ(weighted.train.source_count(), 2U);
+  EXPECT_EQ(weighted.train.source(1).name, "q/c.txt");
+  EXPECT_EQ(weighted.train.source_share(1), 0.75);
+  EXPECT_EQ(weighted.train.source_sequences(1), 1);
+  // Of 10 positions the first source fills 8 of its one sequence, the second 6.
+  EXPECT_DOUBLE_EQ(weighted.train.padding(), 1.0 - 0.25 * 0.8 - 0.75 * 0.6);
+}
+
+TEST(LoadData, WhatMovesOrIsRenamedIsTheSameData) {
+  const TemporaryFolder folder;
+  folder.write("d/1.txt", corpus(20));
+  folder.write("d/2.txt", corpus(9));
+  folder.write("e/a", corpus(20));
+  folder.write("e/b", corpus(9));
+  const auto print = [](std::vector<CorpusPath> train) {
+    return load_data({std::move(train), 0.0, {}, 32, 1}, kBytes).train.fingerprint();
+  };
+  EXPECT_EQ(print({{folder / "d"}}), print({{folder / "e"}}));
+  EXPECT_EQ(print({{folder / "d/1.txt"}, {folder / "d/2.txt"}}),
+            print({{folder.write("whole", corpus(20) + corpus(9))}}));
 }
 
 TEST(Dataset, EmptyDocumentsAloneAreNoCorpus) {

@@ -6,9 +6,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "autograd/base/read_file.h"
 #include "data/prepare.h"
-#include "data/read_file.h"
 #include "data/tokenizer/bytes.h"
+#include "tests/support/paths.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shoal {
@@ -90,7 +91,7 @@ TEST(TokenFile, TheFormatIsWhatTheHeaderSays) {
   Documents documents;
   for (const char* text : {"first", "the third"}) documents.add(text, tokenizer);
   write_token_file(folder / "x.tokens", documents, {0, 1}, tokenizer);
-  EXPECT_EQ(read_file(folder / "x.tokens"), read_file(SHOAL_GOLDEN_DIR "/two_documents.tokens"));
+  EXPECT_EQ(read_file(folder / "x.tokens"), read_file(golden_folder() + "/two_documents.tokens"));
 }
 
 TEST(TokenFile, EveryChangedBitIsDetected) {

@@ -9,6 +9,7 @@
 
 #include "autograd/base/parallel.h"
 #include "autograd/kernels/gemm.h"
+#include "tests/support/paths.h"
 #include "tests/train/interop/temp_folder.h"
 #include "train/interop/safetensors.h"
 #include "train/parity/parity.h"
@@ -16,9 +17,7 @@
 namespace shoal {
 namespace {
 
-std::string folder_of(const std::string& name) {
-  return std::string(SHOAL_GOLDEN_DIR) + "/" + name;
-}
+std::string folder_of(const std::string& name) { return golden_folder() + "/" + name; }
 
 std::string failures(const ParityRun& run) {
   std::ostringstream out;

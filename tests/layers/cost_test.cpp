@@ -2,15 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include "layers/flops.h"
 #include "layers/model.h"
+#include "tests/support/paths.h"
 #include "train/config/load_config.h"
+#include "train/run/memory_estimate.h"
 
 namespace shoal {
 namespace {
 
 ModelConfig published(const std::string& name) {
-  return load_config(std::string(SHOAL_SOURCE_DIR) + "/configs/full/" + name + ".yaml", {},
-                     {.needs_data = false})
+  return load_config(source_folder() + "/configs/full/" + name + ".yaml", {}, {.needs_data = false})
       .model;
 }
 
@@ -158,6 +160,39 @@ TEST(Cost, RatioOfFlopsByContext) {
     EXPECT_NEAR(equivalent_flops(pro, of_pro, want.context, Convention::kH) / old, want.pro, 5e-3);
     EXPECT_NEAR(equivalent_flops(flash, of_flash, want.context, Convention::kH) / old, want.flash,
                 5e-3);
+  }
+}
+
+// Two counts of the same products: from the list of parameters, as spec 11 does, and from the
+// formulas of a training step, of whose work the forward pass is a third.
+TEST(Cost, ForwardFlopsAreAThirdOfAStepsLastToken) {
+  for (const char* name : {"tiny", "base", "small", "needle"}) {
+    SCOPED_TRACE(name);
+    const RunConfig run = load_config(source_folder() + "/configs/replicas/" + name + ".yaml", {},
+                                      {.needs_data = false});
+    for (const bool full : {false, true}) {
+      ModelConfig config = run.model;
+      if (full)
+        std::fill(config.layer_types.begin(), config.layer_types.end(), AttentionKind::kFull);
+      const std::int64_t n = 4096;
+      const auto step = [&](std::int64_t T) {
+        return step_flops(config, {{IndexerMode::kSparse, false}, false},
+                          shape_batch(1, T, config.vocab_size, 0));
+      };
+      const double last = step(n) - step(n - 1);
+      const DecodeFlops forward = decode_flops(config, count_of(config), n);
+      // The indexers run forward only.
+      const auto indexers = static_cast<double>(std::count(
+          config.layer_types.begin(), config.layer_types.end(), AttentionKind::kCompressedSparse));
+      const double products =
+          indexers * 2.0 *
+          static_cast<double>(config.q_lora_rank * config.index_n_heads * config.index_head_dim +
+                              config.hidden_size *
+                                  (config.index_n_heads + 4 * config.index_head_dim));
+      const double want =
+          3.0 * (forward.total() - forward.indexer - products) + forward.indexer + products;
+      EXPECT_NEAR(last, want, 0.01 * want) << (full ? "full" : "");
+    }
   }
 }
 

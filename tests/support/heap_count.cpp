@@ -4,21 +4,13 @@
 #include <cstdlib>
 #include <new>
 
-// Sanitizers bring an allocator of their own, which must not be replaced.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SHOAL_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SHOAL_SANITIZED
-#endif
+#include "tests/support/sanitizers.h"
 
 namespace {
 std::atomic<long> calls{0};
 }  // namespace
 
-#ifndef SHOAL_SANITIZED
+#ifndef SHOAL_SANITIZED  // which bring an allocator of their own
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   ++calls;
   return std::malloc(bytes);

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "autograd/base/rng.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
+#include "train/metrics/fields.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
@@ -36,7 +38,7 @@ constexpr const char* kConfig =
     "  n_routed_experts: 4\n"
     "  num_experts_per_tok: 2\n"
     "  moe_intermediate_size: 16\n"
-    "data: {train: [CORPUS], validation: 0.2, sequence_length: 32}\n"
+    "data: {train: [CORPUS], validation: 0.165, sequence_length: 32}\n"
     "train: {steps: 24, batch_tokens: 192, micro_batch: 2, eval_every: 7,\n"
     "        sample_prompts: ['the '], sample_tokens: 4}\n"
     "optim: {lr: 4e-3, end_lr: 4e-4, warmup_steps: 6, decay_share: 0.3}\n"
@@ -73,6 +75,19 @@ MicroRun::MicroRun() {
   const std::string place = "CORPUS";
   config.replace(config.find(place), place.size(), folder_.write("corpus.txt", corpus()));
   folder_.write("micro.yaml", config);
+}
+
+MicroRun::~MicroRun() {
+  for (const auto& entry : fs::recursive_directory_iterator(folder_.path())) {
+    if (entry.path().filename() != "metrics.jsonl" || !entry.is_regular_file()) continue;
+    std::ifstream in(entry.path());
+    std::string line;
+    while (std::getline(in, line)) {
+      const auto object = parse_line(line);
+      if (!object) continue;
+      EXPECT_EQ(undocumented(*object), "") << entry.path() << ": " << line;
+    }
+  }
 }
 
 std::vector<std::string> MicroRun::train_arguments(

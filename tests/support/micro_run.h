@@ -19,6 +19,10 @@ class MicroRun {
   static constexpr std::int64_t kSteps = 24;
 
   MicroRun();
+  // Fails the test if a run in its folder has recorded what docs/metrics.md does not know.
+  ~MicroRun();
+  MicroRun(const MicroRun&) = delete;
+  MicroRun& operator=(const MicroRun&) = delete;
 
   // `shoal train micro.yaml run.dir=NAME ...`, and the same without waiting for its end.
   std::vector<std::string> train_arguments(const std::string& name,

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "autograd/base/check.h"
+#include "tests/support/paths.h"
 
 namespace shoal {
 namespace {
@@ -96,11 +97,11 @@ std::string Ended::last_line() const {
 
 Program::Program(const std::vector<std::string>& arguments, const ProgramOptions& options)
     : out_(open_stream(options.out)), err_(open_stream(options.err)) {
-  std::vector<std::string> words;
+  std::vector<std::string> words = options.through;
   if (options.file_bytes >= 0) {
-    words = {"prlimit", concat("--fsize=", options.file_bytes), "--"};
+    words.insert(words.end(), {"prlimit", concat("--fsize=", options.file_bytes), "--"});
   }
-  words.emplace_back(SHOAL_PROGRAM);
+  words.push_back(program_file());
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment = environment_of(options);
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/sanitizers.h"
+
 namespace shoal {
 
 // How a process of the built program ended.
@@ -28,7 +30,8 @@ struct ProgramOptions {
   int threads = 1;               // OMP_NUM_THREADS
   std::int64_t file_bytes = -1;  // no file may grow beyond it (RLIMIT_FSIZE); -1: no limit
   Stream out = Stream::kCaptured, err = Stream::kCaptured;
-  std::string in = "/dev/null";  // the file that is its stdin
+  std::string in = "/dev/null";           // the file that is its stdin
+  std::vector<std::string> through = {};  // a program that starts it, with its arguments
 };
 
 // Skips a test that sets file_bytes: ThreadSanitizer writes half a MiB before main, or dies.

@@ -7,6 +7,7 @@
 #include "tests/support/micro_run.h"
 #include "train/checkpoint/posix_io.h"
 #include "train/checkpoint/store.h"
+#include "train/metrics/event_record.h"
 #include "train/metrics/records.h"
 
 namespace shoal {

@@ -1,6 +1,8 @@
 // Runs whose sequences and batches grow on the way.
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/support/micro_run.h"
 #include "train/metrics/records.h"
 

@@ -1,6 +1,8 @@
 // Runs on synthetic tasks, from the command line.
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/support/micro_run.h"
 #include "train/metrics/records.h"
 

@@ -3,7 +3,7 @@
 namespace shoal {
 
 void remove_tree(Io& io, const std::string& path) {
-  const auto entries = io.list(path);
+  const auto entries = io.list(path, Links::kRefuse);
   if (!entries) return;
   for (const Io::Entry& entry : *entries) {
     const std::string inside = path + "/" + entry.name;

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/base/descriptor.h"
+
 namespace shoal {
 
 // Everything a checkpoint asks of a file system, so that a test can stand between us and the disk
@@ -38,13 +40,17 @@ class Io {
   virtual void mkdir(const std::string& path) = 0;  // must not exist yet
   virtual void unlink(const std::string& path) = 0;
   virtual void rmdir(const std::string& path) = 0;
-  // Names in a folder, sorted; nullopt if there is no such folder.
-  virtual std::optional<std::vector<Entry>> list(const std::string& path) = 0;
+  // Names in a folder, sorted; nullopt if there is no such folder, or a link instead of it where
+  // links are refused.
+  virtual std::optional<std::vector<Entry>> list(const std::string& path, Links links) = 0;
+  std::optional<std::vector<Entry>> list(const std::string& path) {
+    return list(path, Links::kFollow);
+  }
   // Bytes we may still write there; nullopt if the file system does not say.
   virtual std::optional<std::uint64_t> free_bytes(const std::string& path) = 0;
 };
 
-// Folder and all that is in it; never follows a link.
+// Folder and all that is in it. Never follows a link: those inside go, what they mean stays.
 void remove_tree(Io& io, const std::string& path);
 
 }  // namespace shoal

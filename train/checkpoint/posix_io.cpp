@@ -14,6 +14,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/descriptor.h"
+#include "autograd/base/read_file.h"
 
 namespace shoal {
 namespace {
@@ -49,15 +50,6 @@ class PosixFile : public Io::File {
   Descriptor file_;
 };
 
-// For reading. O_NONBLOCK: opening a pipe must not wait for a writer.
-Descriptor open_regular(const std::string& path, struct stat& info) {
-  Descriptor file(uninterrupted(
-      [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); }));
-  if (file < 0 || ::fstat(file, &info) != 0) disk_error("open", path, errno);
-  if (!S_ISREG(info.st_mode)) reject(Failure::kDisk, path, ": not a regular file");
-  return file;
-}
-
 }  // namespace
 
 PosixIo::PosixIo() {
@@ -75,14 +67,12 @@ std::unique_ptr<Io::File> PosixIo::create(const std::string& path) {
 }
 
 std::string PosixIo::read(const std::string& path, std::uint64_t bytes) {
-  struct stat info = {};
-  const Descriptor file = open_regular(path, info);
-  const auto size = static_cast<std::uint64_t>(info.st_size);
-  if (size != bytes) {
-    reject(Failure::kDisk, path, ": is ", size, " bytes, expected ", bytes);
+  const OpenFile file = open_regular(path, Failure::kDisk, Links::kRefuse);
+  if (file.bytes != bytes) {
+    reject(Failure::kDisk, path, ": is ", file.bytes, " bytes, expected ", bytes);
   }
   std::string content(bytes, '\0');
-  const std::int64_t have = read_all(file, content.data(), content.size());
+  const std::int64_t have = read_all(file.fd, content.data(), content.size());
   if (have < 0) disk_error("read", path, errno);
   if (static_cast<std::uint64_t>(have) < bytes) {
     reject(Failure::kDisk, path, ": ended after ", have, " of ", bytes, " bytes");
@@ -91,9 +81,7 @@ std::string PosixIo::read(const std::string& path, std::uint64_t bytes) {
 }
 
 std::uint64_t PosixIo::size(const std::string& path) {
-  struct stat info = {};
-  const Descriptor file = open_regular(path, info);
-  return static_cast<std::uint64_t>(info.st_size);
+  return open_regular(path, Failure::kDisk, Links::kRefuse).bytes;
 }
 
 void PosixIo::rename(const std::string& from, const std::string& to) {
@@ -118,12 +106,17 @@ void PosixIo::rmdir(const std::string& path) {
   if (::rmdir(path.c_str()) != 0) disk_error("delete the folder", path, errno);
 }
 
-std::optional<std::vector<Io::Entry>> PosixIo::list(const std::string& path) {
-  const std::unique_ptr<DIR, CloseFolder> folder(::opendir(path.c_str()));
-  if (!folder) {
+std::optional<std::vector<Io::Entry>> PosixIo::list(const std::string& path, Links links) {
+  const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (links == Links::kRefuse ? O_NOFOLLOW : 0);
+  Descriptor file(uninterrupted([&] { return ::open(path.c_str(), flags); }));
+  if (file < 0) {
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+    if (errno == ELOOP && links == Links::kRefuse) return std::nullopt;
     disk_error("list", path, errno);
   }
+  const std::unique_ptr<DIR, CloseFolder> folder(::fdopendir(file));
+  if (!folder) disk_error("list", path, errno);
+  (void)file.release();  // closed with the folder
   std::vector<Entry> entries;
   for (;;) {
     errno = 0;

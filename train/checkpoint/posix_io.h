@@ -12,6 +12,7 @@ namespace shoal {
 // Error(kDisk) with the path and the system's reason.
 class PosixIo : public Io {
  public:
+  using Io::list;
   // Sets SIGXFSZ to "ignore" if nobody handles it: a file-size limit has to come back as a failed
   // write, not as a signal that ends the run.
   PosixIo();
@@ -24,7 +25,7 @@ class PosixIo : public Io {
   void mkdir(const std::string& path) override;
   void unlink(const std::string& path) override;
   void rmdir(const std::string& path) override;
-  std::optional<std::vector<Entry>> list(const std::string& path) override;
+  std::optional<std::vector<Entry>> list(const std::string& path, Links links) override;
   std::optional<std::uint64_t> free_bytes(const std::string& path) override;
 };
 

@@ -1,6 +1,5 @@
 #include "train/checkpoint/run_lock.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 #include <cstring>
 
 #include "autograd/base/check.h"
+#include "autograd/base/write_file.h"
 
 namespace shoal {
 namespace {
@@ -35,9 +35,7 @@ std::string holder(int fd) {
 
 RunLock::RunLock(const std::string& run_folder) {
   const std::string path = run_folder + "/lock";
-  file_ = Descriptor(uninterrupted(
-      [&] { return ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666); }));
-  if (file_ < 0) reject(Failure::kDisk, path, ": cannot open: ", std::strerror(errno));
+  file_ = open_to_write(path, Write::kAppend);
   if (uninterrupted([&] { return ::flock(file_, LOCK_EX | LOCK_NB); }) != 0) {
     const int reason = errno;
     const std::string who = holder(file_);
@@ -49,7 +47,7 @@ RunLock::RunLock(const std::string& run_folder) {
   }
   // For people only: a failure here does not weaken the lock.
   const std::string line = concat("pid ", ::getpid(), " on ", host_name(), "\n");
-  if (::ftruncate(file_, 0) == 0) (void)!::pwrite(file_, line.data(), line.size(), 0);
+  if (::ftruncate(file_, 0) == 0) (void)write_all(file_, line);
 }
 
 // The file stays: deleting it could take the lock away from a process that just opened it.

@@ -89,15 +89,17 @@ void CheckpointStore::clean_leftovers() {
   if (!entries) return;
   for (const Io::Entry& entry : *entries) {
     const std::string path = folder_ + "/" + entry.name;
-    if (step_in(entry.name, kTmp) || step_in(entry.name, kTrash)) remove_tree(io_, path);
-    if (const auto step = step_in(entry.name, kOld)) {
-      const std::string final = path_of(kFinal, *step);
-      if (there(final)) {
-        remove_tree(io_, path);
-      } else {
-        io_.rename(path, final);
-        io_.fsync_folder(folder_);
-      }
+    const auto old = step_in(entry.name, kOld);
+    if (!old && !step_in(entry.name, kTmp) && !step_in(entry.name, kTrash)) continue;
+    if (!entry.folder) {
+      io_.unlink(path);  // none of ours: a link, say, which goes and not what it means
+      continue;
+    }
+    if (old && !there(path_of(kFinal, *old))) {
+      io_.rename(path, path_of(kFinal, *old));
+      io_.fsync_folder(folder_);
+    } else {
+      remove_tree(io_, path);
     }
   }
 }

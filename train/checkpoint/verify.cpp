@@ -31,7 +31,8 @@ std::vector<std::string> folders_of(Io& io, const std::string& path) {
   const bool has_both = has(kManifestName, false) && has(kStateName, false);
   if (has_both || names_a_step(path)) return {path};
   std::vector<std::string> folders;
-  const std::string store = has("checkpoints", true) ? path + "/checkpoints" : path;
+  const std::string inside = path + "/checkpoints";  // may be a link to a folder elsewhere
+  const std::string store = io.list(inside) ? inside : path;
   for (const Found& found : CheckpointStore(io, store).list()) folders.push_back(found.path);
   return folders;
 }

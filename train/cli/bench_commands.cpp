@@ -9,9 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "autograd/base/memory.h"
+#include "autograd/base/parallel.h"
 #include "autograd/kernels/blas.h"
+#include "autograd/kernels/gemm.h"
 #include "autograd/kernels/peak.h"
-#include "layers/flops.h"
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
 #include "train/metrics/records.h"
@@ -43,7 +44,8 @@ int bench_step_command(const BenchArguments& args) {
   model.allocate();
   const MemoryEstimate memory = estimate_memory(model, config, sizes);
   require_memory(memory, config, sizes);
-  const double peak_before = measure_matmul_peak_gflops();
+  Peak peak;
+  peak.measure();
 
   Tape tape;
   StepRunner runner(model, tape, step_options(config, micro_batches));
@@ -75,12 +77,9 @@ int bench_step_command(const BenchArguments& args) {
     mtp.push_back(out.parts.mtp);
     balance.push_back(out.parts.balance);
     index_kl.push_back(out.parts.index_kl);
-    step_work = 0.0;
-    for (const Batch& batch : batches) {
-      step_work += step_flops(config.model, of_step.indexer_plan(), batch);
-    }
+    step_work = out.flops;
   }
-  const double peak = std::max(peak_before, measure_matmul_peak_gflops());
+  peak.measure();
   const double time = median(seconds);
   const auto tokens = static_cast<double>(sizes.batch_tokens);
   Json json;
@@ -95,8 +94,8 @@ int bench_step_command(const BenchArguments& args) {
   json["grad_norm"] = median(norms);
   json["step_seconds"] = time;
   json["tokens_per_second"] = tokens / time;
-  json["matmul_peak_share"] = step_work / time / (peak * 1e9);
-  json["peak_gflops"] = peak;
+  json["matmul_peak_share"] = peak.share(step_work, time);
+  json["peak_gflops"] = peak.gflops();
   json["threads"] = thread_count();
   json["page_faults_per_step"] = median(faults);
   json["arena_bytes"] = memory.tape.bytes();
@@ -112,15 +111,34 @@ int bench_step_command(const BenchArguments& args) {
   return 0;
 }
 
-int bench_peak_command(bool json) {
+int bench_peak_command(bool as_json) {
   require_openmp_blas();
-  const double peak = measure_matmul_peak_gflops();
-  if (json) {
-    std::cout << line_of(Json{{"peak_gflops", peak}, {"threads", thread_count()}}) << '\n';
+  Peak peak;
+  peak.measure();
+  const double openblas = measure_product_gflops(ProductOf::kOpenBlas);
+  const double shoal = measure_product_gflops(ProductOf::kShoal);
+  peak.measure();
+  Json json;
+  json["peak_gflops"] = peak.gflops();
+  json["threads"] = thread_count();
+  json["kernels"] = gemm_kernel();
+  json["shoal_gflops"] = shoal;
+  json["openblas_gflops"] = openblas;
+  json["openblas_kernels"] = blas_kernels();
+  if (as_json) {
+    std::cout << line_of(json) << '\n';
   } else {
-    std::cout << peak << " GFLOP/s on " << thread_count() << " threads (" << blas_description()
-              << ")\n";
+    const auto line = [&](const std::string& what, double gflops) {
+      std::cout << std::left << std::setw(34) << what << std::right << std::fixed
+                << std::setprecision(1) << std::setw(8) << gflops << " GFLOP/s  " << std::setw(5)
+                << 100.0 * gflops / peak.gflops() << "%\n";
+    };
+    std::cout << thread_count() << " threads, each on its own\n";
+    line("fused multiply-adds in registers", peak.gflops());
+    line(concat("Shoal, 1024^3 (", gemm_kernel(), ")"), shoal);
+    line(concat("OpenBLAS, 1024^3 (", blas_kernels(), ")"), openblas);
   }
+  if (const std::string advice = advice_on_blas_kernels(); !advice.empty()) spdlog::warn(advice);
   return 0;
 }
 

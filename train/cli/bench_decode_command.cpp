@@ -95,6 +95,7 @@ int bench_decode_command(const BenchDecodeArguments& args) {
   json["raw_cache_bytes"] = raw_cache_bytes(model, most);
   json["multi_head_cache_bytes"] = multi_head_cache_bytes(model, most);
   if (dense) {
+    json["baseline"] = "the same model with full attention in every layer, on as many threads";
     json["dense_tokens_per_second"] = dense->tokens_per_second();
     json["dense_cache_bytes"] = dense->cache_bytes();
     json["times_dense"] = own.tokens_per_second() / dense->tokens_per_second();

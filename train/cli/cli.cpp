@@ -19,6 +19,7 @@
 #include "autograd/base/trace.h"
 #include "train/cli/commands.h"
 #include "train/config/document/suggest.h"
+#include "train/config/schema/values.h"
 #include "train/metrics/console.h"
 #include "train/metrics/log_setup.h"
 #include "train/run/version.h"
@@ -93,6 +94,16 @@ CLI::Validator positive_size() {
       "");
 }
 
+// Of a folder or file to be made: one that is named "$HOME" was not meant.
+CLI::Validator written_out() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto shorthand = find_shorthand(text);
+        return shorthand ? printable(text) + ": " + *shorthand : std::string();
+      },
+      "");
+}
+
 void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "print one JSON object"); }
 
 // Declares every subcommand; `code` receives the result of the one that runs.
@@ -101,8 +112,12 @@ void declare(CLI::App& app, Options& o, int& code) {
                         "shoal train configs/replicas/tiny.yaml optim.lr=2e-3 run.dir=/tmp/try");
   c->add_option("config", o.train.config, "a YAML file")->required()->type_name("CONFIG.yaml");
   add_overrides(c, o.train.overrides);
-  c->add_flag("--dry-run", o.train.dry_run,
-              "only check, and print sizes, memory and the ops of a step");
+  CLI::Option* dry = c->add_flag("--dry-run", o.train.dry_run,
+                                 "only check, and print sizes, memory and what the data holds");
+  c->add_flag("--ops", o.train.ops, "with --dry-run: also every op of a micro-batch")->needs(dry);
+  c->add_flag("--or-resume", o.train.or_resume,
+              "go on with the run in run.dir if it has the same settings: for batch jobs that are "
+              "started again with the same command");
   c->callback([&] { code = train_command(o.train); });
 
   c = command(app, "resume", "go on from a run's newest checkpoint that verifies",
@@ -111,7 +126,8 @@ void declare(CLI::App& app, Options& o, int& code) {
   add_overrides(c, o.resume.overrides);
   c->add_option("--fork", o.resume.fork,
                 "go on in a new run instead; settings that change the numbers are allowed then")
-      ->type_name("NEW_RUN");
+      ->type_name("NEW_RUN")
+      ->check(written_out());
   c->callback([&] { code = resume_command(o.resume); });
 
   c = command(app, "eval", "loss and bits per byte on the validation data",
@@ -132,6 +148,9 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->required()
       ->allow_extra_args(false)
       ->type_name("TEXT");
+  c->add_option("--samples", o.generate.samples, "texts for each prompt, every one drawn anew")
+      ->capture_default_str()
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}));
   c->add_option("--tokens", o.generate.tokens, "at most this many")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
@@ -156,7 +175,10 @@ void declare(CLI::App& app, Options& o, int& code) {
 
   c = command(app, "prepare", "tokenize text into one file that loads at once",
               "shoal prepare kjv.tokens corpora/kjv.txt");
-  c->add_option("out", o.prepare.out, "the file to write")->required()->type_name("OUT.tokens");
+  c->add_option("out", o.prepare.out, "the file to write")
+      ->required()
+      ->type_name("OUT.tokens")
+      ->check(written_out());
   c->add_option("inputs", o.prepare.inputs, "text, .jsonl, .tokens or folders of them")
       ->required()
       ->type_name("INPUT");
@@ -175,7 +197,10 @@ void declare(CLI::App& app, Options& o, int& code) {
   c->add_option("run", o.exported.run, "a run or one of its checkpoints")
       ->required()
       ->type_name("RUN");
-  c->add_option("dir", o.exported.folder, "the new folder")->required()->type_name("DIR");
+  c->add_option("dir", o.exported.folder, "the new folder")
+      ->required()
+      ->type_name("DIR")
+      ->check(written_out());
   c->add_option("--shard-size", o.exported.shard_bytes,
                 "larger weights go to several files of at most this, such as 500MB")
       ->transform(CLI::AsSizeValue(true))
@@ -191,7 +216,10 @@ void declare(CLI::App& app, Options& o, int& code) {
   c->add_option("dir", o.imported.folder, "config.json and model.safetensors, or shards")
       ->required()
       ->type_name("DIR");
-  c->add_option("run", o.imported.run, "the new run's folder")->required()->type_name("RUN");
+  c->add_option("run", o.imported.run, "the new run's folder")
+      ->required()
+      ->type_name("RUN")
+      ->check(written_out());
   c->callback([&] { code = import_command(o.imported); });
 
   c = command(app, "inspect", "what a checkpoint, token file or model folder holds",
@@ -226,10 +254,10 @@ void declare(CLI::App& app, Options& o, int& code) {
   add_json(c, o.json);
   c->add_flag("--markdown", o.markdown, "print a table in markdown")->excludes("--json");
   c->callback([&] { code = config_schema_command(o.json, o.markdown); });
-  c = command(*config, "diff", "the keys in which two configurations differ",
-              "shoal config diff configs/replicas/tiny.yaml configs/replicas/small.yaml");
-  c->add_option("a", o.path, "a YAML file")->required()->type_name("A.yaml");
-  c->add_option("b", o.other, "another one")->required()->type_name("B.yaml");
+  c = command(*config, "diff", "the keys in which two configurations or runs differ",
+              "shoal config diff configs/replicas/tiny.yaml runs/tiny");
+  c->add_option("a", o.path, "a YAML file, a run or a checkpoint")->required()->type_name("A");
+  c->add_option("b", o.other, "another one")->required()->type_name("B");
   add_json(c, o.json);
   c->callback([&] { code = config_diff_command(o.path, o.other, o.json); });
 
@@ -278,7 +306,7 @@ void declare(CLI::App& app, Options& o, int& code) {
               "do not compare with full_attention in every layer");
   add_json(c, o.bench_decode.json);
   c->callback([&] { code = bench_decode_command(o.bench_decode); });
-  c = command(*bench, "peak", "what this machine gives at best in matrix products",
+  c = command(*bench, "peak", "what this machine can do at best, and what matrix products reach",
               "shoal bench peak");
   add_json(c, o.json);
   c->callback([&] { code = bench_peak_command(o.json); });
@@ -314,6 +342,16 @@ std::string unknown_word(CLI::App& app) {
   return "";
 }
 
+// "shoal bench step": the command that was being read.
+std::string name_of(const CLI::App& app) {
+  std::string name = app.get_name();
+  for (const CLI::App* c = &app; !c->get_subcommands().empty();) {
+    c = c->get_subcommands().front();
+    name += ' ' + c->get_name();
+  }
+  return name;
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App app("Shoal trains small replicas of DeepSeek-V4 on CPUs.", "shoal");
   app.footer(
@@ -342,8 +380,8 @@ int parse_and_run(int argc, char** argv) {
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
     const std::string unknown = unknown_word(app);
-    std::cerr << "shoal: " << (unknown.empty() ? printable(error.what()) : unknown)
-              << "; see `shoal --help`\n";
+    std::cerr << "shoal: " << (unknown.empty() ? printable(error.what()) : unknown) << "; see `"
+              << name_of(app) << " --help`\n";
     return kUsageCode;
   }
   return code;

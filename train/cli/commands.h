@@ -11,7 +11,8 @@ namespace shoal {
 struct TrainArguments {
   std::string config;
   std::vector<std::string> overrides;
-  bool dry_run = false;
+  bool dry_run = false, ops = false;
+  bool or_resume = false;  // a run in run.dir with the same settings goes on
 };
 int train_command(const TrainArguments& args);
 
@@ -33,7 +34,7 @@ struct GenerateArguments {
   std::string run;
   std::vector<std::string> overrides;
   std::vector<std::string> prompts, stops;
-  std::int64_t tokens = 200, top_k = 0;
+  std::int64_t tokens = 200, top_k = 0, samples = 1;
   double temperature = 0.8, top_p = 1.0;
   std::uint64_t seed = 1;
   bool json = false;

@@ -17,8 +17,8 @@
 #include "train/cli/commands.h"
 #include "train/config/document/document.h"
 #include "train/config/published/model_json.h"
-#include "train/interop/model_folder.h"
 #include "train/interop/json_file.h"
+#include "train/interop/model_folder.h"
 #include "train/interop/model_weights.h"
 #include "train/metrics/records.h"
 
@@ -130,7 +130,7 @@ void require_own_model(const std::string& folder) {
   const std::string file = folder + "/config.json";
   nlohmann::json type;
   try {
-    if (fs::exists(file)) type = read_json_object(file).value("model_type", type);
+    if (fs::exists(file)) type = read_json_object(file, kMostConfigBytes).value("model_type", type);
   } catch (const Error&) {
     return;  // damage
   }

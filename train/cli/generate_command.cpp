@@ -18,8 +18,8 @@
 namespace shoal {
 namespace {
 
-// "-" is what stdin holds, without the line feed at its end.
-std::vector<std::string> read_prompts(std::vector<std::string> prompts) {
+// "-" is what stdin holds, without the line feed at its end. Each prompt comes `samples` times.
+std::vector<std::string> read_prompts(std::vector<std::string> prompts, std::int64_t samples) {
   if (std::count(prompts.begin(), prompts.end(), "-") > 1) {
     reject(Failure::kUsage, "--prompt - may be given once: stdin is read to its end");
   }
@@ -28,7 +28,11 @@ std::vector<std::string> read_prompts(std::vector<std::string> prompts) {
     prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
     if (prompt.ends_with('\n')) prompt.pop_back();
   }
-  return prompts;
+  std::vector<std::string> all;
+  for (const std::string& prompt : prompts) {
+    all.insert(all.end(), static_cast<std::size_t>(samples), prompt);
+  }
+  return all;
 }
 
 // Texts on stdout in the order of their prompts: the first one that has not ended is written as it
@@ -137,7 +141,7 @@ int generate_command(const GenerateArguments& args) {
   const LoadedModel loaded = load_model(args.run, args.overrides);
   for (const std::string& key : loaded.changed) require_of_generation(key);
   const auto tokenizer = make_tokenizer(loaded.config.data.tokenizer);
-  const std::vector<std::string> prompts = read_prompts(args.prompts);
+  const std::vector<std::string> prompts = read_prompts(args.prompts, args.samples);
   const GenerateConfig config{
       args.tokens, {args.temperature, args.top_k, args.top_p}, args.seed, args.stops};
   const IndexerMode mode = RunPlan(loaded.config).at(loaded.step).indexer;

@@ -46,7 +46,8 @@ LoadedModel load_model(const std::string& path, const std::vector<std::string>& 
                         {.needs_data = false});
   };
   loaded.config = config(overrides);
-  for (const ConfigDifference& d : config_diff(config({}), loaded.config)) {
+  loaded.trained = config({});
+  for (const ConfigDifference& d : config_diff(loaded.trained, loaded.config)) {
     loaded.changed.push_back(d.key);
   }
   for (const std::string& warning : stored.report.warnings) {

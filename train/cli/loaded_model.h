@@ -12,6 +12,7 @@ namespace shoal {
 // A model with the weights of a run's newest checkpoint, or of the one named.
 struct LoadedModel {
   RunConfig config;
+  RunConfig trained;                 // the same without overrides: what the weights come from
   std::vector<std::string> changed;  // keys that the overrides gave other values
   std::int64_t step = 0;
   std::unique_ptr<Model> model;

@@ -45,18 +45,21 @@ int eval_command(const EvalArguments& args) {
   const StepPlan plan = RunPlan(config).at(loaded.step);
   DataConfig corpora = data_config(config, plan.sizes.sequence_length);
   // An imported model has no training data, and an evaluation needs none.
-  if (corpora.train.empty()) corpora.train = corpora.validation_files;
-  if (corpora.train.empty()) {
+  if (corpora.train.empty() && corpora.validation_files.empty()) {
     reject(Failure::kUsage, "this run has no data; name some with data.validation=[FILE]");
   }
   const auto tokenizer = make_tokenizer(config.data.tokenizer);
   const DataSplit data = load_data(corpora, *tokenizer);
   for (const std::string& warning : data.warnings) spdlog::warn("{}", printable(warning));
   if (data.validation.sequences() == 0) {
-    reject(Failure::kUsage,
-           "data.validation: this run has no validation data; name some with "
-           "data.validation=[FILE] or data.validation=0.05");
+    reject(Failure::kUsage, "data.validation: this run has no validation data",
+           data.train.task() != nullptr
+               ? "; data.validation=0.05 asks for held-out episodes"
+               : ": it was trained on all of data.train, so that a share of that would be "
+                 "documents that it has learned; name other files with data.validation=[FILE]");
   }
+  const std::string learned = what_was_learned(loaded.trained, config);
+  if (!learned.empty()) spdlog::warn("{}", learned);
   Tape tape;
   EvalRecord e = evaluate(*loaded.model, tape, data.validation, plan.sizes.micro_batch,
                           config.train.eval_sequences, plan.indexer);
@@ -74,6 +77,10 @@ int eval_command(const EvalArguments& args) {
     } else {
       std::cout << e.bits_per_byte << " bits per byte (" << e.tokens << " tokens, " << e.bytes
                 << " bytes of text)\n";
+    }
+    for (const SourceScore& s : e.sources) {
+      std::cout << "  " << printable(s.source) << ": loss " << s.loss << ", " << s.bits_per_byte
+                << " bits per byte (" << s.bytes << " bytes)\n";
     }
   }
   return 0;

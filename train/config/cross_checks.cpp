@@ -129,13 +129,18 @@ void check_tokenizer(const RunConfig& c, CrossChecker& check) {
 
 void check_run(RunConfig& config, const Origins& origins, const Place& whole, bool needs_data,
                Problems& problems) {
-  // Sizes that were refused keep their defaults: combinations with them mean nothing.
-  if (!problems.touches("model")) {
-    for (const ModelProblem& problem : config.model.complete()) {
-      const std::string key = "model." + problem.key;
-      const auto origin = origins.find(key);
-      problems.add(origin == origins.end() ? whole : origin->second, key, problem.what);
-    }
+  // Keys that were refused keep their defaults: what others would be with them means nothing.
+  const bool refused = problems.touches("model");
+  std::vector<std::pair<std::string, std::string>> found;
+  for (const ModelProblem& problem : config.model.complete()) {
+    const std::string key = "model." + problem.key;
+    const bool known = problems.doubts(key) || problems.doubts("model." + problem.other);
+    const bool of_all = refused && problem.other == kAllKeys;
+    if (!known && !of_all) found.emplace_back(key, problem.what);
+  }
+  for (const auto& [key, what] : found) {
+    const auto origin = origins.find(key);
+    problems.add(origin == origins.end() ? whole : origin->second, key, what);
   }
   CrossChecker check(origins, whole, problems);
   check.require(is_plain_name(config.run.name), {"run.name"}, "'", excerpt(config.run.name),

@@ -1,18 +1,18 @@
 #include "train/config/load_config.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
+#include "autograd/base/read_file.h"
 #include "train/config/cross_checks.h"
 #include "train/config/document/yaml_reader.h"
 #include "train/config/published/published_keys.h"
 #include "train/config/schema/schema.h"
+#include "train/config/wrong_file.h"
 
 namespace shoal {
 namespace {
@@ -27,25 +27,21 @@ Place whole(const std::shared_ptr<const Source>& source) { return {source, 0, 0}
 
 // At most a byte more than a configuration may have, so that a wrong path cannot fill the memory.
 // nullopt: `why` says why not.
-std::optional<std::string> read_file(const std::string& path, std::string& why) {
+std::optional<std::string> read_yaml_file(const std::string& path, std::string& why) {
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) {
-    why = "is a folder; name the YAML file in it";
+  std::optional<std::string> text;
+  try {
+    if (!fs::is_directory(path, ignored)) {
+      text = read_file(path, Failure::kUsage, kMaxYamlBytes + 1);
+    }
+  } catch (const Error& error) {
+    why = std::string(error.what()).substr(path.size() + 2);  // behind "path: "
     return std::nullopt;
   }
-  errno = 0;
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    why = std::string("cannot be read (") + std::strerror(errno != 0 ? errno : EIO) + ")";
+  if (const auto wrong = wrong_file(path, text)) {
+    why = *wrong;
     return std::nullopt;
   }
-  std::string text(kMaxYamlBytes + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad()) {
-    why = "cannot be read to its end";
-    return std::nullopt;
-  }
-  text.resize(static_cast<std::size_t>(in.gcount()));
   return text;
 }
 
@@ -55,7 +51,7 @@ class Loader {
   Node load_file(const std::string& path, const Place* named_at) {
     const auto source = std::make_shared<const Source>(Source{path, order_++});
     std::string why;
-    const auto text = read_file(path, why);
+    const auto text = read_yaml_file(path, why);
     if (!text) {
       if (named_at == nullptr) {
         problems_.add(whole(source), "", why);
@@ -129,7 +125,7 @@ class Loader {
     if (root.kind == Node::Kind::kScalar || root.kind == Node::Kind::kList) {
       problems_.throw_if_any(Failure::kUsage);
     }
-    if (root.find("model") == nullptr && problems_.empty()) {
+    if (root.find("model") == nullptr) {
       problems_.add(place, "model", "missing; say at least 'model: {num_hidden_layers: 4}'");
     }
     const RunConfig as_written = loaded.config;
@@ -169,6 +165,10 @@ class Loader {
     if (base.kind != Node::Kind::kScalar || base.text.empty() ||
         base.text.find('\0') != std::string::npos) {
       problems_.add(base.place, "extends", "has ", describe(base), "; name one YAML file");
+      return root;
+    }
+    if (const auto shorthand = find_shorthand(base.text)) {
+      problems_.add(base.place, "extends", describe(base), ": ", *shorthand);
       return root;
     }
     const std::string base_path = (fs::path(path).parent_path() / base.text).string();

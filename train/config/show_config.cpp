@@ -1,6 +1,7 @@
 #include "train/config/show_config.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "autograd/base/sha256.h"
@@ -44,6 +45,10 @@ std::string write_yaml(const RunConfig& config, const CommentOf& comment_of) {
 
 bool length_matters(const RunConfig& config) { return config.optim.decay_share > 0; }
 
+nlohmann::json numbers_of(const Key& key, const RunConfig& config) {
+  return key.numbers ? key.numbers(config) : key.value(config);
+}
+
 bool changes_numbers(const Key& key, bool length_counts) {
   const bool is_length = key.path == "train.steps" || key.path == "train.tokens";
   return key.changes_numbers && (!is_length || length_counts);
@@ -77,7 +82,7 @@ std::vector<std::string> keys_that_change_numbers(const RunConfig& a, const RunC
   const bool length_counts = length_matters(a) || length_matters(b);
   std::vector<std::string> keys;
   for (const Key& key : schema()) {
-    if (changes_numbers(key, length_counts) && key.value(a) != key.value(b)) {
+    if (changes_numbers(key, length_counts) && numbers_of(key, a) != numbers_of(key, b)) {
       keys.push_back(key.path);
     }
   }
@@ -88,7 +93,7 @@ std::string config_hash(const RunConfig& config) {
   std::string text;
   for (const Key& key : schema()) {
     if (!changes_numbers(key, length_matters(config))) continue;
-    text += key.path + "=" + key.value(config).dump() + "\n";
+    text += key.path + "=" + numbers_of(key, config).dump() + "\n";
   }
   return sha256_hex(text.data(), text.size());
 }

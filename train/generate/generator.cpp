@@ -35,6 +35,7 @@ struct Sequence {
   SequenceCache cache;
   StopText stop;
   GeneratedText out;
+  Rng rng;
   bool ended = false;
 
   std::int64_t unread() const { return static_cast<std::int64_t>(tokens.size()) - cache.length(); }
@@ -53,19 +54,19 @@ class Writer {
         tokenizer_(tokenizer),
         config_(config),
         emit_(emit),
-        rng_(config.seed, Purpose::kSampling),
         sampler_(config.sampling),
         // Ids that the model has and the tokenizer lacks mean nothing.
         vocabulary_(std::min(tokenizer.vocab_size(), model.config().vocab_size)) {}
 
   void add(const std::string& prompt, IndexerMode mode) {
+    const Rng rng(config_.seed, Purpose::kSampling, config_.first_place + sequences_.size());
     std::vector<std::int32_t> tokens = encode(model_, tokenizer_, prompt);
     const auto length = static_cast<std::int64_t>(tokens.size());
     const std::int64_t most =
         length + std::min(config_.tokens, model_.config().max_position_embeddings - length);
     tokens.reserve(static_cast<std::size_t>(most) + 1);
     sequences_.push_back(
-        {std::move(tokens), {model_, mode, most}, StopText(config_.stops), {}, false});
+        {std::move(tokens), {model_, mode, most}, StopText(config_.stops), {}, rng, false});
     sequences_.back().out.prompt_tokens = length;
   }
 
@@ -101,6 +102,12 @@ class Writer {
   // tokens are all read. False: none is wanted.
   template <class Wanted>
   bool step(std::int64_t rows, const Wanted& wanted, std::int64_t& count) {
+    if (config_.give_up && config_.give_up()) {
+      for (std::size_t i = 0; i < sequences_.size(); ++i) {
+        if (!sequences_[i].ended) end(i, TextEnd::kGivenUp);
+      }
+      return false;
+    }
     chunks_.clear();
     who_.clear();
     for (std::size_t i = 0; i < sequences_.size() && rows > 0; ++i) {
@@ -127,7 +134,7 @@ class Writer {
   void draw(std::size_t i, std::span<const float> logits) {
     Sequence& s = sequences_[i];
     const std::int32_t next =
-        sampler_.draw(logits, rng_.uniform(static_cast<std::uint64_t>(s.out.tokens)));
+        sampler_.draw(logits, s.rng.uniform(static_cast<std::uint64_t>(s.out.tokens)));
     if (next == tokenizer_.eos()) return end(i, TextEnd::kEndOfDocument);
     ++s.out.tokens;
     s.tokens.push_back(next);
@@ -158,7 +165,6 @@ class Writer {
   const Tokenizer& tokenizer_;
   const GenerateConfig& config_;
   const EmitText& emit_;
-  Rng rng_;
   TokenSampler sampler_;
   std::int64_t vocabulary_;
   std::deque<Sequence> sequences_;  // chunks point into them
@@ -170,7 +176,7 @@ class Writer {
 }  // namespace
 
 const char* name_of(TextEnd end) {
-  constexpr std::array kNames = {"tokens", "end_of_document", "stop", "positions"};
+  constexpr std::array kNames = {"tokens", "end_of_document", "stop", "positions", "given_up"};
   return kNames[static_cast<std::size_t>(end)];
 }
 

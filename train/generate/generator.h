@@ -15,10 +15,15 @@ struct GenerateConfig {
   Sampling sampling;
   std::uint64_t seed = 1;
   std::vector<std::string> stops;  // a text ends before the first of these; "" means nothing
+  std::function<bool()> give_up =
+      nullptr;  // asked before every forward pass: texts end as they are
+  // Of the first prompt: draws depend on the seed and on a prompt's place, so that equal prompts
+  // get texts of their own.
+  std::uint64_t first_place = 0;
 };
 
-enum class TextEnd { kTokens, kEndOfDocument, kStop, kPositions };
-const char* name_of(TextEnd end);  // tokens, end_of_document, stop, positions
+enum class TextEnd { kTokens, kEndOfDocument, kStop, kPositions, kGivenUp };
+const char* name_of(TextEnd end);  // tokens, end_of_document, stop, positions, given_up
 
 struct GeneratedText {
   std::string text;  // the continuation, without the prompt
@@ -41,9 +46,9 @@ void check_prompts(const Model& model, const Tokenizer& tokenizer,
                    std::span<const std::string> prompts);
 
 // Continues prompts from caches, all of them together; each text is what its prompt would get
-// alone. `mode` says how CSA layers attend. `emit` gets every new piece of text as it comes, with
-// its prompt's number; pieces may end inside a character. An empty piece says that the text has
-// ended.
+// alone at its place. `mode` says how CSA layers attend. `emit` gets every new piece of text as it
+// comes, with its prompt's number; pieces may end inside a character. An empty piece says that the
+// text has ended.
 using EmitText = std::function<void(std::size_t prompt, const std::string& piece)>;
 Generation generate(Model& model, Tape& tape, const Tokenizer& tokenizer,
                     std::span<const std::string> prompts, const GenerateConfig& config,

@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
@@ -120,8 +121,10 @@ Exported export_model(Model& model, const std::string& folder, bool byte_tokeniz
   }
   if (shards.size() > 1) replace_file(at + kIndexName, weight_index_text(index));
   replace_file(at + "config.json", json.dump(2) + "\n");
+  // Not in config.json: there it would freeze the embedding of eos.
   const nlohmann::json generation = {{"bos_token_id", config.bos_token_id},
-                                     {"eos_token_id", config.eos_token_id}};
+                                     {"eos_token_id", config.eos_token_id},
+                                     {"pad_token_id", config.eos_token_id}};
   replace_file(at + "generation_config.json", generation.dump(2) + "\n");
   if (byte_tokenizer) {
     replace_file(at + "tokenizer.json", byte_tokenizer_json());

@@ -1,16 +1,16 @@
 #include "train/interop/json_file.h"
 
-#include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 #include "train/interop/safetensors_header.h"
 
 namespace shoal {
 namespace {
 
-constexpr std::size_t kMaxBytes = 16 << 20;
 constexpr int kMaxDepth = 32;
 
 }  // namespace
@@ -44,14 +44,11 @@ nlohmann::json parse_json_object(const std::string& text, const std::string& whe
   }
 }
 
-nlohmann::json read_json_object(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) reject(Failure::kData, path, ": cannot be opened");
-  std::string text(kMaxBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) reject(Failure::kData, path, ": cannot be read");
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kMaxBytes) reject(Failure::kData, path, ": is larger than 16 MB");
+nlohmann::json read_json_object(const std::string& path, std::size_t most) {
+  const std::string text = read_file(path, Failure::kData, most + 1);
+  if (text.size() > most) {
+    reject(Failure::kData, path, ": is larger than ", most >> 20, " MiB");
+  }
   return parse_json_object(text, path);
 }
 

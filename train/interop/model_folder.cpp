@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "data/tokenizer/bytes.h"
 #include "train/config/published/model_json.h"
@@ -13,27 +14,31 @@ namespace shoal {
 namespace fs = std::filesystem;
 namespace {
 
-// A count that no file backs must not cost memory.
-void check_expert_count(const std::string& folder, const ModelConfig& model,
-                        const ModelWeights& weights) {
-  const bool has_experts =
-      std::any_of(model.mlp_layer_types.begin(), model.mlp_layer_types.end(),
-                  [](FeedForwardKind kind) { return kind != FeedForwardKind::kDense; });
+// Counts that no file backs must not cost memory: said before a model is built.
+void check_counts(const std::string& folder, const ModelConfig& model,
+                  const ModelWeights& weights) {
   const auto tensors = static_cast<std::int64_t>(weights.parts().size());
-  if (has_experts && model.n_routed_experts > tensors) {
-    reject(Failure::kData, folder, "/config.json: n_routed_experts: ", model.n_routed_experts,
-           ", but the weights are ", tensors, " tensors in all");
-  }
+  const auto require = [&](const char* key, std::int64_t claimed, std::int64_t least) {
+    if (least <= tensors) return;
+    reject(Failure::kData, folder, "/config.json: ", key, ": ", claimed, " need at least ", least,
+           " tensors, but the weights are ", tensors, " in all");
+  };
+  const auto layers = static_cast<std::int64_t>(model.layer_types.size());
+  require("layer_types", layers, layers);
+  const auto with_experts =
+      layers - std::count(model.mlp_layer_types.begin(), model.mlp_layer_types.end(),
+                          FeedForwardKind::kDense);
+  require("n_routed_experts", model.n_routed_experts, model.n_routed_experts * with_experts);
 }
 
 }  // namespace
 
 ModelFolder read_model_folder(const std::string& folder, std::vector<std::string>& warnings) {
   const std::string file = folder + "/config.json";
-  ModelConfig config = model_from_json(read_json_object(file), file, &warnings);
+  ModelConfig config = model_from_json(read_json_object(file, kMostConfigBytes), file, &warnings);
   config.finish(file);
   ModelWeights weights = ModelWeights::open(folder);
-  check_expert_count(folder, config, weights);
+  check_counts(folder, config, weights);
   if (config.num_nextn_predict_layers > 0 && lacks_mtp(weights)) {
     config.num_nextn_predict_layers = 0;
     warnings.push_back(folder + ": has no prediction block (mtp.0), so the run has none");

@@ -14,6 +14,8 @@ namespace shoal {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr std::size_t kMostParts = std::size_t{1} << 20;
+
 bool is_there(const std::string& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
@@ -138,6 +140,12 @@ ModelWeights::ModelWeights(std::string path, std::vector<SafetensorsFile> files)
     : path_(std::move(path)), files_(std::move(files)) {
   for (std::size_t f = 0; f < files_.size(); ++f) {
     for (const auto& [stored, info] : files_[f].tensors()) {
+      // Of a tensor that holds all experts: its first dimension makes as many names.
+      if (info.shape.size() == 3 &&
+          parts_.size() + static_cast<std::size_t>(info.shape[0]) > kMostParts) {
+        reject(Failure::kData, files_[f].path(), ": tensor ", in_quotes(stored),
+               " makes more than ", kMostParts, " tensors in all");
+      }
       for (PublishedPart& p : published_parts(stored, info.shape, files_[f].path())) {
         const Part part{f, stored, info.dtype, std::move(p.shape), p.first};
         const auto [at, fresh] = parts_.try_emplace(p.name, part);

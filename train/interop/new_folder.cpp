@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "autograd/base/check.h"
+#include "autograd/base/descriptor.h"
 
 namespace shoal {
 namespace fs = std::filesystem;
@@ -26,6 +27,8 @@ NewFolder::NewFolder(const std::string& path) {
   if (there && !(fs::is_directory(place, error) && fs::is_empty(place, error))) {
     reject(Failure::kUsage, path_, ": is there already and not empty; choose another folder");
   }
+  const std::string obstacle = obstacle_to_writing(parent_);
+  if (!obstacle.empty()) reject(Failure::kDisk, path_, ": cannot be made: ", obstacle);
 }
 
 NewFolder::~NewFolder() {

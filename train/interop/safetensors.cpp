@@ -1,7 +1,5 @@
 #include "train/interop/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +10,7 @@
 #include <utility>
 
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 
 namespace shoal {
 namespace {
@@ -60,20 +59,13 @@ float bf16_to_f32(std::uint16_t bits) {
 }
 
 SafetensorsFile SafetensorsFile::open(const std::string& path) {
-  // Without O_NONBLOCK a named pipe would make us wait for ever.
-  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (fd < 0) reject(Failure::kData, path, ": cannot be opened: ", std::strerror(errno));
-  SafetensorsFile file(path, std::move(fd));
-  file.read_header();
+  OpenFile opened = open_regular(path);
+  SafetensorsFile file(path, std::move(opened.fd));
+  file.read_header(opened.bytes);
   return file;
 }
 
-void SafetensorsFile::read_header() {
-  struct stat status {};
-  if (::fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
-    reject(Failure::kData, path_, ": is not a regular file");
-  }
-  const auto size = static_cast<std::uint64_t>(status.st_size);
+void SafetensorsFile::read_header(std::uint64_t size) {
   if (size < kPrefix + 2) {
     reject(Failure::kData, path_, ": ", size, " bytes are too few for a safetensors file");
   }

@@ -33,7 +33,7 @@ class SafetensorsFile {
 
  private:
   SafetensorsFile(std::string path, Descriptor fd) : path_(std::move(path)), fd_(std::move(fd)) {}
-  void read_header();
+  void read_header(std::uint64_t size);
   void read_at(std::uint64_t offset, void* out, std::uint64_t bytes) const;
   [[noreturn]] void refuse_dtype(const std::string& name, const char* wanted) const;
 

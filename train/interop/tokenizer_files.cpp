@@ -1,5 +1,7 @@
 #include "train/interop/tokenizer_files.h"
 
+#include <nlohmann/json.hpp>
+
 #include "data/tokenizer/bytes.h"
 
 namespace shoal {
@@ -87,6 +89,7 @@ std::string byte_tokenizer_config(std::int64_t positions) {
   const Json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                      {"bos_token", kBosText},
                      {"eos_token", kEosText},
+                     {"pad_token", kEosText},  // a batch masks what it pads with
                      {"model_max_length", positions},
                      {"add_prefix_space", false},
                      {"clean_up_tokenization_spaces", false},

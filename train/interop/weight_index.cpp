@@ -1,6 +1,7 @@
 #include "train/interop/weight_index.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "autograd/base/check.h"

@@ -1,27 +1,16 @@
 #include "train/metrics/append_file.h"
 
-#include <fcntl.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 
-#include "autograd/base/check.h"
-
 namespace shoal {
 
-AppendFile::AppendFile(std::string path, Open how) : path_(std::move(path)) {
-  int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
-  if (how == Open::kNew) flags |= O_EXCL;
-  if (how == Open::kTruncate) flags |= O_TRUNC;
-  file_ = Descriptor(::open(path_.c_str(), flags, 0644));
-  struct stat status {};
-  if (file_ < 0 || ::fstat(file_, &status) != 0) {
-    reject(Failure::kDisk, path_, ": cannot be opened for writing: ", std::strerror(errno));
-  }
-  size_ = status.st_size;
+AppendFile::AppendFile(std::string path, Write how)
+    : path_(std::move(path)), file_(open_to_write(path_, how)) {
+  size_ = ::lseek(file_, 0, SEEK_END);
 }
 
 bool AppendFile::append(std::string_view record) {

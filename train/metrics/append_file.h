@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "autograd/base/descriptor.h"
+#include "autograd/base/write_file.h"
 
 namespace shoal {
 
@@ -13,10 +13,7 @@ namespace shoal {
 // must not end a training.
 class AppendFile {
  public:
-  enum class Open { kNew, kAppend, kTruncate };  // kNew: throws if the file is there
-
-  // Throws Error(kDisk) if the file cannot be opened.
-  AppendFile(std::string path, Open how);
+  AppendFile(std::string path, Write how);  // Error(kDisk): see open_to_write()
 
   bool append(std::string_view record);  // false: lost
   bool sync();                           // what was written survives a power cut

@@ -2,14 +2,13 @@
 
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
-#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <memory>
 #include <mutex>
 
-#include "autograd/base/check.h"
+#include "autograd/base/write_file.h"
 #include "train/metrics/console.h"
 
 namespace shoal {
@@ -50,6 +49,24 @@ class PrintableFormatter : public spdlog::formatter {
   spdlog::pattern_formatter pattern_{"%Y-%m-%d %H:%M:%S.%e %-7l %v"};
 };
 
+class FileSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit FileSink(const std::string& path) : file_(open_to_write(path, Write::kAppend)) {}
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    if (!write_all(file_, {line.data(), line.size()})) {
+      throw spdlog::spdlog_ex("cannot be written", errno);
+    }
+  }
+  void flush_() override {}
+
+ private:
+  Descriptor file_;
+};
+
 spdlog::sink_ptr& file_sink() {
   static spdlog::sink_ptr sink;
   return sink;
@@ -77,11 +94,7 @@ void set_up_log(int verbosity) {
 
 void open_log_file(const std::string& path) {
   close_log_file();
-  try {
-    file_sink() = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
-  } catch (const spdlog::spdlog_ex& error) {
-    reject(Failure::kDisk, path, ": cannot be opened for writing: ", error.what());
-  }
+  file_sink() = std::make_shared<FileSink>(path);
   file_sink()->set_formatter(std::make_unique<PrintableFormatter>());
   spdlog::default_logger()->sinks().push_back(file_sink());
 }

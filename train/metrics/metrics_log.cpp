@@ -3,10 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <filesystem>
-#include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "autograd/base/atomic_file.h"
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {
@@ -21,20 +23,45 @@ Fate fate_of(std::string_view line, std::int64_t last_step) {
   return step->get<std::int64_t>() <= last_step ? Fate::kKeep : Fate::kDrop;
 }
 
+// Reads `in` to its end.
+void copy_lines(InputFile& in, const std::string& path, AtomicFile& out, std::int64_t last_step) {
+  std::string line;
+  while (std::getline(in, line)) {
+    if (fate_of(line, last_step) != Fate::kKeep) continue;
+    line += '\n';
+    out.write(line);
+  }
+  if (in.bad()) reject(Failure::kDisk, path, ": cannot be read");
+  out.commit();
+}
+
 std::unique_ptr<AppendFile> open_log(const std::string& path, std::int64_t last_step) {
   CHECK(last_step >= 0, "metrics: resume at step ", last_step);
-  if (last_step == 0) return std::make_unique<AppendFile>(path, AppendFile::Open::kTruncate);
+  if (last_step == 0) return std::make_unique<AppendFile>(path, Write::kTruncate);
   drop_lines_after(path, last_step);
-  return std::make_unique<AppendFile>(path, AppendFile::Open::kAppend);
+  return std::make_unique<AppendFile>(path, Write::kAppend);
 }
 
 }  // namespace
 
+bool has_evaluation(const std::string& path, std::int64_t step) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) return false;
+  InputFile in(path, Failure::kDisk);
+  std::string line;
+  while (std::getline(in, line)) {
+    if (line.find("\"eval\"") == line.npos) continue;
+    const std::optional<Json> object = parse_line(line);
+    const auto eval = object ? eval_of(*object) : std::nullopt;
+    if (eval && eval->step == step) return true;
+  }
+  return false;
+}
+
 std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step) {
   std::error_code error;
   if (!std::filesystem::exists(path, error) && !error) return 0;
-  std::ifstream in(path, std::ios::binary);
-  if (!in) reject(Failure::kDisk, path, ": cannot be read");
+  InputFile in(path, Failure::kDisk);
 
   // First only look: mostly nothing has to go, and then the file is left alone.
   std::int64_t dropped = 0, broken = 0;
@@ -51,16 +78,17 @@ std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step) {
   if (dropped + broken == 0 && whole) return 0;
 
   AtomicFile kept(path);
-  in.clear();
-  in.seekg(0);
-  while (std::getline(in, line)) {
-    if (fate_of(line, last_step) != Fate::kKeep) continue;
-    line += '\n';
-    kept.write(line);
-  }
-  if (in.bad()) reject(Failure::kDisk, path, ": cannot be read");
-  kept.commit();
+  in.rewind();
+  copy_lines(in, path, kept, last_step);
   return dropped + broken;
+}
+
+void copy_lines_through(const std::string& from, const std::string& to, std::int64_t last_step) {
+  AtomicFile out(to);
+  std::error_code error;
+  if (!std::filesystem::exists(from, error) && !error) return out.commit();
+  InputFile in(from, Failure::kDisk);
+  copy_lines(in, from, out, last_step);
 }
 
 MetricsLog::MetricsLog(const std::string& path, std::int64_t last_step)

@@ -33,8 +33,15 @@ class MetricsLog {
   std::unique_ptr<AppendFile> file_;
 };
 
+// Is there a line of this step's evaluation?
+bool has_evaluation(const std::string& path, std::int64_t step);
+
 // What the constructor does to the file: returns the number of lines dropped. A missing file is
 // an empty one.
 std::int64_t drop_lines_after(const std::string& path, std::int64_t last_step);
+
+// A new file `to` with the whole lines of `from` through that step: how a fork comes by its
+// parent's curve. A missing `from` leaves `to` empty.
+void copy_lines_through(const std::string& from, const std::string& to, std::int64_t last_step);
 
 }  // namespace shoal

@@ -14,7 +14,7 @@ namespace shoal {
 ProgressState::ProgressState(const StepRecord& record, double run_seconds)
     : step(record.step),
       tokens(record.tokens),
-      loss(record.loss),
+      loss(record.ce),
       grad_norm(record.grad_norm),
       lr(record.lr),
       step_seconds(record.step_seconds),

@@ -20,7 +20,8 @@ struct ProgressGoal {
 struct ProgressState {
   std::int64_t step = 0;
   std::int64_t tokens = 0;
-  double loss = 0, grad_norm = 0, lr = 0;
+  double loss = 0;  // cross-entropy in nats per target, as an evaluation's; not the weighted sum
+  double grad_norm = 0, lr = 0;
   double step_seconds = 0, tokens_per_second = 0;
   double run_seconds = 0;  // wall-clock time so far, as `minutes` counts it: with evals and saves
 

@@ -3,8 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <variant>
 
 #include "autograd/base/check.h"
+#include "train/metrics/event_record.h"
+#include "train/metrics/fields.h"
 
 namespace shoal {
 namespace {
@@ -13,63 +18,6 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr std::int64_t kLastStep = std::int64_t{1} << 53;  // charts count in doubles
 // Copying and printing JSON recurses; a line from a stranger must not use up the stack.
 constexpr int kDeepest = 32;
-
-// Each list of fields is walked by the writer and by the reader, so the two cannot disagree.
-template <class Clamp, class Visit>
-void visit_clamp(Clamp& c, const Visit& visit) {
-  visit("gate_high", c.gate_high);
-  visit("up_high", c.up_high);
-  visit("up_low", c.up_low);
-  visit("clamp_inputs", c.clamp_inputs);
-}
-
-template <class Visit, class Record>
-void visit_step(Record& r, const Visit& visit) {
-  visit("tokens", r.tokens);
-  visit("loss", r.loss);
-  visit("ce", r.ce);
-  visit("mtp", r.mtp);
-  visit("balance", r.balance);
-  visit("index_kl", r.index_kl);
-  visit("lr", r.lr);
-  visit("grad_norm", r.grad_norm);
-  visit_clamp(r.clamp, visit);
-  visit("step_seconds", r.step_seconds);
-  visit("tokens_per_second", r.tokens_per_second);
-  visit("matmul_peak_share", r.matmul_peak_share);
-  visit("time", r.time);
-}
-
-template <class Visit, class Record>
-void visit_eval(Record& r, const Visit& visit) {
-  visit("loss", r.loss);
-  visit("bits_per_byte", r.bits_per_byte);
-  visit("tokens", r.tokens);
-  visit("bytes", r.bytes);
-  visit("answer_accuracy", r.answer_accuracy);
-  visit("answers", r.answers);
-  visit("eval_seconds", r.eval_seconds);
-  visit("time", r.time);
-}
-
-template <class Visit, class Record>
-void visit_layer(Record& r, const Visit& visit) {
-  visit_clamp(r.clamp, visit);
-  visit("bias_low", r.bias_low);
-  visit("bias_high", r.bias_high);
-}
-
-template <class Visit, class Record>
-void visit_index(Record& r, const Visit& visit) {
-  visit("index_kl", r.index_kl);
-  visit("index_captured", r.index_captured);
-}
-
-struct Writer {
-  Json& out;
-  void operator()(const char* name, std::int64_t value) const { out[name] = value; }
-  void operator()(const char* name, double value) const { out[name] = json_number(value); }
-};
 
 std::optional<std::int64_t> integer_of(const Json& value) {
   if (!value.is_number_integer()) return std::nullopt;
@@ -80,17 +28,54 @@ std::optional<std::int64_t> integer_of(const Json& value) {
   return value.get<std::int64_t>();
 }
 
+// Put into a line, and read from one. The tables name the fields for both, so that the two cannot
+// disagree.
+struct Writer {
+  Json& out;
+  void operator()(const std::int64_t* value) const { out = *value; }
+  void operator()(const double* value) const { out = json_number(*value); }
+  void operator()(const std::vector<std::int64_t>* values) const { out = *values; }
+};
+
 struct Reader {
-  const Json& in;
-  void operator()(const char* name, std::int64_t& value) const {
-    const auto at = in.find(name);
-    value = at == in.end() ? 0 : integer_of(*at).value_or(0);
+  const Json* in;  // null: the line lacks it
+  void operator()(std::int64_t* value) const {
+    *value = in == nullptr ? 0 : integer_of(*in).value_or(0);
   }
-  void operator()(const char* name, double& value) const {
-    const auto at = in.find(name);
-    value = at == in.end() ? kNaN : number_of(*at, kNaN);
+  void operator()(double* value) const { *value = in == nullptr ? kNaN : number_of(*in, kNaN); }
+  void operator()(std::vector<std::int64_t>* values) const {
+    values->clear();
+    if (in == nullptr || !in->is_array()) return;
+    for (const Json& value : *in) values->push_back(integer_of(value).value_or(0));
   }
 };
+
+// Of one source of an evaluation, for writing and for reading.
+template <class Visit, class Score>
+void visit_source(Score& s, const Visit& visit) {
+  visit("loss", s.loss);
+  visit("bits_per_byte", s.bits_per_byte);
+  visit("tokens", s.tokens);
+  visit("bytes", s.bytes);
+}
+
+template <class Record>
+void write_fields(const std::vector<Field<Record>>& fields, const Record& record, Json& out) {
+  Record copy = record;  // a place is where one can also read into
+  for (const Field<Record>& field : fields) {
+    if (field.at == nullptr || (field.is_there != nullptr && !field.is_there(record))) continue;
+    std::visit(Writer{out[field.name]}, field.at(copy));
+  }
+}
+
+template <class Record>
+void read_fields(const std::vector<Field<Record>>& fields, const Json& in, Record& record) {
+  for (const Field<Record>& field : fields) {
+    if (field.at == nullptr) continue;
+    const auto at = in.find(field.name);
+    std::visit(Reader{at == in.end() ? nullptr : &*at}, field.at(record));
+  }
+}
 
 Json begin_object(const char* kind, std::int64_t step) {
   Json out = Json::object();
@@ -130,6 +115,14 @@ int depth_of(std::string_view line) {
 
 }  // namespace
 
+double imbalance(const LayerRecord& r) {
+  const double total = std::accumulate(r.expert_load.begin(), r.expert_load.end(), 0.0);
+  if (!(total > 0.0)) return 1.0;
+  const auto most =
+      static_cast<double>(*std::max_element(r.expert_load.begin(), r.expert_load.end()));
+  return most * static_cast<double>(r.expert_load.size()) / total;
+}
+
 Json json_number(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
@@ -148,18 +141,18 @@ double number_of(const Json& value, double missing) {
 
 Json json_of(const StepRecord& record) {
   Json out = begin_object("step", record.step);
-  visit_step(record, Writer{out});
+  write_fields(step_fields(), record, out);
   return out;
 }
 
 Json json_of(const EvalRecord& record) {
   Json out = begin_object("eval", record.step);
-  visit_eval(record, Writer{out});
-  if (record.answers > 0) {
-    out["bits_per_byte"] = nullptr;
-  } else {
-    out.erase("answer_accuracy");
-    out.erase("answers");
+  write_fields(eval_fields(), record, out);
+  if (record.answers > 0) out["bits_per_byte"] = nullptr;
+  for (const SourceScore& score : record.sources) {
+    Json one = {{"source", score.source}};
+    visit_source(score, [&](const char* name, auto& value) { Writer{one[name]}(&value); });
+    out["sources"].push_back(std::move(one));
   }
   return out;
 }
@@ -171,9 +164,7 @@ Json json_of(const LayerRecord& record) {
   } else {
     out["layer"] = record.layer;
   }
-  out["expert_load"] = record.expert_load;
-  visit_layer(record, Writer{out});
-  if (!std::isnan(record.index_kl)) visit_index(record, Writer{out});
+  write_fields(layer_fields(), record, out);
   return out;
 }
 
@@ -199,7 +190,7 @@ std::optional<StepRecord> step_of(const Json& object) {
   if (!step) return std::nullopt;
   StepRecord record;
   record.step = *step;
-  visit_step(record, Reader{object});
+  read_fields(step_fields(), object, record);
   return record;
 }
 
@@ -208,7 +199,20 @@ std::optional<EvalRecord> eval_of(const Json& object) {
   if (!step) return std::nullopt;
   EvalRecord record;
   record.step = *step;
-  visit_eval(record, Reader{object});
+  read_fields(eval_fields(), object, record);
+  if (const auto sources = object.find("sources"); sources != object.end() && sources->is_array()) {
+    for (const Json& one : *sources) {
+      const auto name = one.is_object() ? one.find("source") : one.end();
+      if (!one.is_object() || name == one.end() || !name->is_string()) continue;
+      SourceScore score;
+      score.source = name->get<std::string>();
+      visit_source(score, [&](const char* field, auto& value) {
+        const auto at = one.find(field);
+        Reader{at == one.end() ? nullptr : &*at}(&value);
+      });
+      record.sources.push_back(std::move(score));
+    }
+  }
   return record;
 }
 
@@ -226,11 +230,7 @@ std::optional<LayerRecord> layer_of(const Json& object) {
     if (!index || *index < 0) return std::nullopt;
     record.layer = *index;
   }
-  if (const auto load = object.find("expert_load"); load != object.end() && load->is_array()) {
-    for (const Json& count : *load) record.expert_load.push_back(integer_of(count).value_or(0));
-  }
-  visit_layer(record, Reader{object});
-  visit_index(record, Reader{object});
+  read_fields(layer_fields(), object, record);
   return record;
 }
 

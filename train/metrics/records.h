@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,6 +35,13 @@ struct StepRecord {
   double time = 0;  // seconds since 1970
 };
 
+// Of one of several sources of a validation.
+struct SourceScore {
+  std::string source;  // its name
+  double loss = 0, bits_per_byte = 0;
+  std::int64_t tokens = 0, bytes = 0;
+};
+
 struct EvalRecord {
   std::int64_t step = 0;
   double loss = 0;                     // mean cross-entropy per counted token, nats
@@ -43,6 +50,7 @@ struct EvalRecord {
   // Share of a task's answer tokens that are the likeliest one; both absent where nothing is asked.
   double answer_accuracy = 0;
   std::int64_t answers = 0;
+  std::vector<SourceScore> sources = {};  // where there are several; they add up to the whole
   double eval_seconds = 0;
   double time = 0;
 };
@@ -54,18 +62,17 @@ struct LayerRecord {
   std::vector<std::int64_t> expert_load;  // tokens of the step that each routed expert got
   ClampCounts clamp;
   double bias_low = 0, bias_high = 0;  // range of the router's balancing bias
-  // Of a CSA layer whose indexer learns: its loss, nats per target, without the weight; and the
+  // Of a CSA layer whose indexer learns: its loss, nats per row that is no padding, without the
+  // weight (a step's index_kl is the sum over the layers, weighted); and the
   // share of the teacher that it has captured, 1 - loss / loss of a uniform guess. NaN elsewhere.
   double index_kl = std::numeric_limits<double>::quiet_NaN();
   double index_captured = std::numeric_limits<double>::quiet_NaN();
 };
 
-struct EventRecord {
-  std::int64_t step = 0;
-  std::string event;
-  Json fields = Json::object();  // free; `kind`, `step`, `event` and `time` are taken
-  double time = 0;
-};
+struct EventRecord;  // train/metrics/event_record.h
+
+// Load of the busiest expert relative to an even share; 1 where nobody was routed.
+double imbalance(const LayerRecord& record);
 
 // Numbers that JSON lacks become the strings "nan", "inf" and "-inf".
 Json json_number(double value);

@@ -96,15 +96,17 @@ std::string host_name() {
 }
 
 std::unique_ptr<AppendFile> create_event_file(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) reject(Failure::kDisk, folder, ": cannot be made: ", error.message());
+  make_folder(folder);
   const std::string stem = concat((std::filesystem::path(folder) / "events.out.tfevents.").string(),
                                   static_cast<std::int64_t>(now()), '.', host_name());
   // Two starts within a second get two files.
   std::string path = stem;
-  for (int i = 1; std::filesystem::exists(path); ++i) path = concat(stem, '.', i);
-  return std::make_unique<AppendFile>(path, AppendFile::Open::kNew);
+  std::error_code ignored;
+  const auto taken = [&] {
+    return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
+  };
+  for (int i = 1; taken(); ++i) path = concat(stem, '.', i);
+  return std::make_unique<AppendFile>(path, Write::kNew);
 }
 
 }  // namespace
@@ -171,6 +173,57 @@ bool TensorboardWriter::write(const EvalRecord& r) {
     scalars.emplace_back("validation/bits_per_byte", r.bits_per_byte);
   }
   return write(r.step, r.time, scalars);
+}
+
+bool TensorboardWriter::write(const LayerRecord& r, double time) {
+  const std::string layer = r.layer == LayerRecord::kMtp ? "mtp" : concat("layer_", r.layer);
+  std::vector<Scalar> scalars;
+  if (!r.expert_load.empty()) scalars.emplace_back("experts/imbalance_" + layer, imbalance(r));
+  if (!std::isnan(r.index_captured)) {
+    scalars.emplace_back("indexers/captured_" + layer, r.index_captured);
+  }
+  return scalars.empty() || write(r.step, time, scalars);
+}
+
+bool TensorboardWriter::write(const EventRecord& r) {
+  const auto text_of = [](const Json& value) {
+    return value.is_string() ? value.get<std::string>() : line_of(value);
+  };
+  if (r.event == "sample" && r.fields.contains("prompt") && r.fields.contains("text")) {
+    const std::string prompt = text_of(r.fields["prompt"]);
+    return write_text(r.step, r.time, "sample/" + prompt, prompt + text_of(r.fields["text"]));
+  }
+  std::string text;
+  for (const auto& [name, value] : r.fields.items()) text += name + ": " + text_of(value) + '\n';
+  return write_text(r.step, r.time, "event/" + r.event, text);
+}
+
+// The text plugin takes a tensor of strings and shows it as markdown, where indented lines stay as
+// they are.
+bool TensorboardWriter::write_text(std::int64_t step, double time, const std::string& tag,
+                                   const std::string& text) {
+  std::string block = "    ";
+  for (const char c : text) block += c == '\n' ? std::string("\n    ") : std::string(1, c);
+  const auto utf8 = [](const std::string& bytes) {  // others become U+FFFD, as in metrics.jsonl
+    return Json::parse(line_of(Json(bytes))).get<std::string>();
+  };
+  std::string size, shape, tensor;  // TensorShapeProto { Dim dim = 2; }, Dim { int64 size = 1; }
+  put_integer(size, 1, 1);
+  put_bytes(shape, 2, size);
+  put_integer(tensor, 1, 7);          // TensorProto { DataType dtype = 1; }, DT_STRING = 7
+  put_bytes(tensor, 2, shape);        // TensorShapeProto tensor_shape = 2
+  put_bytes(tensor, 8, utf8(block));  // bytes string_val = 8
+  std::string plugin, metadata;       // PluginData { string plugin_name = 1; }
+  put_bytes(plugin, 1, "text");
+  put_bytes(metadata, 1, plugin);  // SummaryMetadata { PluginData plugin_data = 1; }
+  std::string entry, summary;      // Value { tag = 1; tensor = 8; metadata = 9; }
+  put_bytes(entry, 1, utf8(tag));
+  put_bytes(entry, 8, tensor);
+  put_bytes(entry, 9, metadata);
+  put_bytes(summary, 1, entry);
+  std::string event = begin_event(time, step);
+  put_bytes(event, 5, summary);
+  return file_->append(framed(event));
 }
 
 }  // namespace shoal

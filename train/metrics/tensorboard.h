@@ -20,14 +20,18 @@ std::uint32_t crc32c(std::string_view bytes);
 // As with metrics.jsonl a full disk costs records, not the run.
 class TensorboardWriter {
  public:
-  // Makes the folder. With last_step > 0 it tells TensorBoard to forget what earlier files of the
-  // folder say about later steps. Throws Error(kDisk).
+  // Makes the folder in one that is there. With last_step > 0 it tells TensorBoard to forget what
+  // earlier files of the folder say about later steps. Throws Error(kDisk).
   explicit TensorboardWriter(const std::string& folder, std::int64_t last_step = 0);
 
   using Scalar = std::pair<std::string, double>;
   bool write(std::int64_t step, double time, const std::vector<Scalar>& scalars);
   bool write(const StepRecord& record);
   bool write(const EvalRecord& record);
+  bool write(const LayerRecord& record, double time);
+  // As text: what a sample says, of other events their fields.
+  bool write(const EventRecord& record);
+  bool write_text(std::int64_t step, double time, const std::string& tag, const std::string& text);
 
   // Goes back to `last_step` within a run: TensorBoard forgets what it was told of later steps.
   bool rewind(std::int64_t last_step);

@@ -91,8 +91,8 @@ class Runner {
     });
   }
 
-  std::vector<GoldenLosses> train(std::size_t steps) {
-    std::vector<GoldenLosses> parts;
+  std::vector<GoldenStep> train(std::size_t steps) {
+    std::vector<GoldenStep> done;
     const std::vector<std::int64_t>& shape = want_.steps_tokens->shape;
     const std::int64_t B = shape[1], T = shape[2] - 1;
     for (std::size_t i = 0; i < steps; ++i) {
@@ -101,9 +101,10 @@ class Runner {
       StepPlan of_step = plan();
       of_step.number = static_cast<std::int64_t>(i) + 1;
       of_step.lr = want_.optimizer->lr;
-      parts.push_back(losses_of(runner_->step(std::span<const Batch>(&batch, 1), of_step)));
+      const StepOutcome out = runner_->step(std::span<const Batch>(&batch, 1), of_step);
+      done.push_back({losses_of(out), out.grads.norm});
     }
-    return parts;
+    return done;
   }
 
  private:

@@ -217,7 +217,7 @@ ParityCase load_parity_case(const std::string& folder) {
   const std::string golden_file = (root / "golden.json").string();
   const std::string tensor_file = (root / "golden.safetensors").string();
   ParityCase c{.name = fs::canonical(root).filename().string(),
-               .config = read_json_object(config_file),
+               .config = read_json_object(config_file, kMostConfigBytes),
                .model = SafetensorsFile::open((root / "model.safetensors").string())};
   if (fs::exists(golden_file)) {
     const Json golden = read_json_object(golden_file);

@@ -29,11 +29,16 @@ const TensorError* worst_of(const std::vector<TensorError>& all, const std::stri
   return worst;
 }
 
-std::vector<GoldenLosses> losses_of(const std::vector<GoldenStep>& steps) {
+std::vector<GoldenLosses> losses_of(std::span<const GoldenStep> steps) {
   std::vector<GoldenLosses> losses;
   losses.reserve(steps.size());
   for (const GoldenStep& step : steps) losses.push_back(step.losses);
   return losses;
+}
+
+bool have_norms(std::span<const GoldenStep> steps) {
+  return std::any_of(steps.begin(), steps.end(),
+                     [](const GoldenStep& step) { return step.grad_norm.has_value(); });
 }
 
 template <class T>
@@ -148,12 +153,24 @@ void ParityComparison::losses(const GoldenLosses& got) {
   compare_losses("loss", {&got, 1}, {&*want_.losses, 1}, tolerance::kLoss);
 }
 
-void ParityComparison::adamw(std::span<const GoldenLosses> got) {
-  compare_losses("adamw", got, losses_of(want_.adamw), tolerance::kTenLosses);
+void ParityComparison::compare_steps(const std::string& name, std::span<const GoldenStep> got,
+                                     std::span<const GoldenStep> want) {
+  compare_losses(name, losses_of(got), losses_of(want), tolerance::kTenLosses);
+  if (!have_norms(want)) return;
+  double worst = 0;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    if (!want[i].grad_norm) continue;
+    worst = std::max(worst, relative_error(got[i].grad_norm.value_or(NAN), *want[i].grad_norm));
+  }
+  add(name + "_grad_norm", worst, tolerance::kGradNorm);
 }
 
-void ParityComparison::muon(std::span<const GoldenLosses> got) {
-  compare_losses("muon", got, losses_of(want_.muon), tolerance::kTenLosses);
+void ParityComparison::adamw(std::span<const GoldenStep> got) {
+  compare_steps("adamw", got, want_.adamw);
+}
+
+void ParityComparison::muon(std::span<const GoldenStep> got) {
+  compare_steps("muon", got, want_.muon);
 }
 
 void ParityComparison::gradient(const std::string& name, std::span<const float> got) {
@@ -184,8 +201,10 @@ ParityErrors ParityComparison::errors() const {
     if (t.name == "loss_parts") e.loss_parts = t.error;
     if (t.name == "adamw") e.adamw = t.error;
     if (t.name == "adamw_parts") e.adamw_parts = t.error;
+    if (t.name == "adamw_grad_norm") e.adamw_grad_norm = t.error;
     if (t.name == "muon") e.muon = t.error;
     if (t.name == "muon_parts") e.muon_parts = t.error;
+    if (t.name == "muon_grad_norm") e.muon_grad_norm = t.error;
     if (t.name.rfind("topk.", 0) == 0) e.topk_equal = e.topk_equal.value_or(true) && t.passed();
   }
   e.streams = worst("streams.");
@@ -244,8 +263,10 @@ nlohmann::json parity_json(std::span<const ParityComparison> cases) {
                       {"grad_ce_worst_name", or_null(e.grad_ce_worst_name)},
                       {"adamw", or_null(e.adamw)},
                       {"adamw_parts", or_null(e.adamw_parts)},
+                      {"adamw_grad_norm", or_null(e.adamw_grad_norm)},
                       {"muon", or_null(e.muon)},
                       {"muon_parts", or_null(e.muon_parts)},
+                      {"muon_grad_norm", or_null(e.muon_grad_norm)},
                       {"topk_equal", or_null(e.topk_equal)}}},
                     {"not_compared", c.not_compared()}});
   }

@@ -1,5 +1,5 @@
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <ostream>
 #include <span>
@@ -25,6 +25,9 @@ inline constexpr double kGradient = 2e-4;
 inline constexpr double kSmallHcGradient = 5e-3;  // up to 24 elements, "hc_" in the name
 inline constexpr double kTenLosses = 5e-6;
 inline constexpr double kLossParts = 2e-5;
+// Of all gradients at once. Its error is at most that of the worst of them; but the errors are
+// independent, so it is far below. Over ten steps, like the parts of the loss.
+inline constexpr double kGradNorm = 2e-5;
 inline constexpr double kZeroGradient = 1e-9;  // absolute, for a gradient whose norm is below it
 }  // namespace parity_tolerance
 double gradient_tolerance(const std::string& name, const GoldenTensor& want);
@@ -41,7 +44,7 @@ struct ParityErrors {
   std::optional<double> logits, mtp_logits, streams, loss, loss_parts;
   std::optional<double> grad_worst, grad_ce_worst;
   std::string grad_worst_name, grad_ce_worst_name;
-  std::optional<double> adamw, adamw_parts, muon, muon_parts;
+  std::optional<double> adamw, adamw_parts, adamw_grad_norm, muon, muon_parts, muon_grad_norm;
   std::optional<bool> topk_equal;
 };
 
@@ -58,8 +61,8 @@ class ParityComparison {
   void losses(const GoldenLosses& got);
   void gradient(const std::string& name, std::span<const float> got);
   void gradient_ce(const std::string& name, std::span<const float> got);
-  void adamw(std::span<const GoldenLosses> got);
-  void muon(std::span<const GoldenLosses> got);
+  void adamw(std::span<const GoldenStep> got);
+  void muon(std::span<const GoldenStep> got);
 
   ParityErrors errors() const;
   const std::vector<TensorError>& all() const { return all_; }  // in the order they came
@@ -72,6 +75,8 @@ class ParityComparison {
                double tolerance, double floor = 0.0);
   void compare_losses(const std::string& name, std::span<const GoldenLosses> got,
                       std::span<const GoldenLosses> want, double tolerance);
+  void compare_steps(const std::string& name, std::span<const GoldenStep> got,
+                     std::span<const GoldenStep> want);
   void add(const std::string& name, double error, double tolerance);
   std::optional<double> worst(const std::string& prefix) const;
 

@@ -52,9 +52,9 @@ void BatchSource::batches(const RunPosition& position, std::int64_t done,
   }
 }
 
-std::string BatchSource::fingerprint() const {
-  std::string all = data_.front().train.fingerprint();
-  for (std::size_t i = 1; i < data_.size(); ++i) all += data_[i].train.fingerprint();
+std::string BatchSource::fingerprint(Dataset DataSplit::*part) const {
+  std::string all = (data_.front().*part).fingerprint();
+  for (std::size_t i = 1; i < data_.size(); ++i) all += (data_[i].*part).fingerprint();
   return data_.size() == 1 ? all : sha256_hex(all.data(), all.size());
 }
 

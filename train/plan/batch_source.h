@@ -23,8 +23,9 @@ class BatchSource {
 
   // The data as sequences of the length that holds there.
   const DataSplit& data_at(std::int64_t done) const { return data_[plan_.stretch_at(done)]; }
+  const std::vector<DataSplit>& data() const { return data_; }  // of each of the plan's sizes
   // Of the documents and of how every stretch packs them.
-  std::string fingerprint() const;
+  std::string fingerprint(Dataset DataSplit::*part = &DataSplit::train) const;
 
  private:
   RunPlan plan_;

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "layers/flops.h"
 #include "layers/objective/objective.h"
 #include "optim/schedule.h"
 #include "train/config/batch_sizes.h"
@@ -19,6 +20,7 @@ struct StepPlan {
   BatchSizes sizes = {};
 
   IndexerPlan indexer_plan() const { return {indexer, loss.index_kl != 0.0}; }
+  StepParts parts() const { return {indexer_plan(), loss.mtp.has_value()}; }
 };
 
 // What holds when, made once from the configuration: the only place that knows a schedule. A pure
@@ -35,6 +37,7 @@ class RunPlan {
   // `to` lies before `from`.
   std::int64_t sequences_between(std::int64_t from, std::int64_t to) const;
 
+  const ScheduleConfig& schedule() const { return schedule_; }
   std::int64_t steps() const { return schedule_.total_steps; }  // 0: no such limit
   bool is_complete(std::int64_t done) const { return steps() > 0 && done >= steps(); }
 

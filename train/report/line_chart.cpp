@@ -40,6 +40,7 @@ class Plot {
 
   std::string svg() const {
     std::string out = y_ticks() + x_ticks_svg(frame_, x_.low, x_.high);
+    for (const LineChart::Mark& m : chart_.marks) out += mark(m);
     for (const Series& s : chart_.series) out += line(s);
     return out + hover_strips();
   }
@@ -59,6 +60,16 @@ class Plot {
           frame_.left, py(t.value), frame_.right, frame_.left - 7, html_text(text));
     }
     return out;
+  }
+
+  std::string mark(const LineChart::Mark& m) const {
+    if (chart_.series.empty() || m.x < x_.low || m.x > x_.high) return "";
+    const double x = px(m.x);
+    const bool left = x > (frame_.left + frame_.right) / 2;  // of the line, where there is room
+    return fmt::format(
+        "<path class=\"mark\" d=\"M{:.1f} {}V{}\"/><text x=\"{:.1f}\" y=\"{}\"{}>{}</text>", x,
+        frame_.top, frame_.bottom, left ? x - 5 : x + 5, frame_.bottom - 7,
+        left ? " text-anchor=\"end\"" : "", html_text(m.text));
   }
 
   std::string line(const Series& series) const {
@@ -222,7 +233,7 @@ std::string chart_style() {
 .chart .paper{fill:var(--paper)}
 .chart path{fill:none;vector-effect:non-scaling-stroke}
 .chart .grid{stroke:var(--grid)}.chart .axis{stroke:var(--axis)}
-.chart .bad{fill:var(--bad)}
+.chart .bad{fill:var(--bad)}.chart .mark{stroke:var(--soft);stroke-dasharray:4 4}
 .chart g>path{stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
 .chart .faint>path{stroke-width:1;opacity:.35}
 .chart .hover rect{fill:transparent}.chart .hover path{stroke:none}

@@ -12,6 +12,11 @@ struct LineChart {
   std::vector<Series> series;
   bool log_y = false;
   std::string y_format;  // "share": per cent; else plain numbers
+  struct Mark {          // a dashed line from top to bottom
+    double x = 0.0;
+    std::string text;
+  };
+  std::vector<Mark> marks = {};
 };
 
 // The chart as an <svg> element whose colours and fonts come from chart_style(). Hovering shows the

@@ -28,6 +28,9 @@ background:var(--line);border:1px solid var(--line);border-radius:8px;overflow:h
 dt{color:var(--muted);font-size:.8rem}
 dd{margin:0;font-size:1.42rem;font-weight:600;letter-spacing:-.015em;font-variant-numeric:tabular-nums}
 dd small{display:block;font-size:.76rem;font-weight:400;color:var(--muted);letter-spacing:0}
+.facts{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.2rem 1.1rem;margin:1rem 0 0;
+font-size:.85rem}
+.facts dt{font-size:inherit}.facts dd{font-size:inherit;font-weight:400;letter-spacing:0;overflow-wrap:anywhere}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:14px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem .9rem .5rem;
 min-width:0}

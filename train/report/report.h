@@ -1,7 +1,7 @@
 #pragma once
 #include <string>
 
-#include "train/report/run_history.h"
+#include "train/metrics/run_history.h"
 
 namespace shoal {
 
@@ -20,7 +20,8 @@ std::string render_curve(const ReportInput& input);
 
 // Reads metrics.jsonl and config.yaml of the folder, writes report.html and curve.svg into it
 // (each is replaced at once) and returns the path of report.html. Throws Error(kUsage) for a
-// folder that holds no run, Error(kDisk) if it cannot be read or written.
-std::string write_report(const std::string& run_dir);
+// folder that holds no run, Error(kDisk) if it cannot be read or written. Where `give_up` says yes
+// while the metrics are read, nothing is written.
+std::string write_report(const std::string& run_dir, const GiveUp& give_up = nullptr);
 
 }  // namespace shoal

@@ -144,7 +144,7 @@ LineChart throughput_chart(const RunHistory& history) {
 
 LineChart peak_share_chart(const RunHistory& history) {
   LineChart chart;
-  chart.label = "Share of the peak matrix product rate by step";
+  chart.label = "Share of the machine's peak by step";
   chart.y_format = "share";
   const Series s = series_of(history.steps, "of peak", kThird,
                              [](const StepRecord& r) { return r.matmul_peak_share; });
@@ -196,23 +196,17 @@ LineChart imbalance_chart(const RunHistory& history) {
   LineChart chart;
   chart.label = "Load of the busiest expert relative to an even share by step";
   const std::vector<LayerLoads> layers = loads_by_layer(history);
-  const auto busiest = [](const LayerRecord& r) {
-    const double total = std::accumulate(r.expert_load.begin(), r.expert_load.end(), 0.0);
-    const auto most =
-        static_cast<double>(*std::max_element(r.expert_load.begin(), r.expert_load.end()));
-    return total > 0 ? most * static_cast<double>(r.expert_load.size()) / total : 1.0;
-  };
   if (layers.size() <= 8) {
     int color = 0;
     for (const LayerLoads& layer : layers) {
       chart.series.push_back(
-          thinned(smoothed(series_of(layer.records, layer.name, color++, busiest))));
+          thinned(smoothed(series_of(layer.records, layer.name, color++, imbalance))));
     }
     return chart;
   }
   std::map<std::int64_t, std::vector<double>> by_step;
   for (const LayerLoads& layer : layers) {
-    for (const LayerRecord& r : layer.records) by_step[r.step].push_back(busiest(r));
+    for (const LayerRecord& r : layer.records) by_step[r.step].push_back(imbalance(r));
   }
   Series worst{"worst layer", {}, {}, Series::Style::kLine, 1}, mean{"mean of layers", {}, {}};
   for (const auto& [step, loads] : by_step) {
@@ -224,6 +218,14 @@ LineChart imbalance_chart(const RunHistory& history) {
   }
   chart.series = {thinned(smoothed(mean)), thinned(smoothed(worst))};
   return chart;
+}
+
+std::vector<LineChart::Mark> fork_marks(const RunHistory& history) {
+  std::vector<LineChart::Mark> marks;
+  for (const EventRecord& e : history.events) {
+    if (e.event == "fork") marks.push_back({static_cast<double>(e.step), "fork"});
+  }
+  return marks;
 }
 
 LineChart indexer_chart(const RunHistory& history) {

@@ -2,8 +2,8 @@
 #include <string>
 #include <vector>
 
+#include "train/metrics/run_history.h"
 #include "train/report/line_chart.h"
-#include "train/report/run_history.h"
 
 namespace shoal {
 
@@ -26,6 +26,9 @@ LineChart imbalance_chart(const RunHistory& history);
 // Validation bits per byte with the training cross-entropy beside it, turned into bits per byte
 // with the ratio that the last evaluation had.
 LineChart learning_curve(const RunHistory& history);
+
+// Where a fork left its parent.
+std::vector<LineChart::Mark> fork_marks(const RunHistory& history);
 
 // How much of attention each indexer has captured, by layer.
 LineChart indexer_chart(const RunHistory& history);

@@ -43,33 +43,41 @@ Series thinned(const Series& series, std::size_t most) {
   return out;
 }
 
+namespace {
+
+// The median of the finite values at i - reach .. i + reach, of many a regular choice around i. As
+// many lie on each side: so a slope does not move it, and on either side of a jump (a weight of the
+// loss that changes) more than half of them are from that side.
+double median_around(const std::vector<double>& y, std::size_t i, std::size_t reach,
+                     std::vector<double>& window) {
+  constexpr std::size_t kMostSamples = 100;  // a side; more would not move the median visibly
+  const std::size_t stride = std::max<std::size_t>(1, (reach + kMostSamples - 1) / kMostSamples);
+  window.assign(1, y[i]);
+  for (std::size_t k = stride; k <= reach; k += stride) {
+    for (const double side : {y[i - k], y[i + k]}) {
+      if (std::isfinite(side)) window.push_back(side);
+    }
+  }
+  const auto middle = window.begin() + static_cast<std::ptrdiff_t>(window.size() / 2);
+  std::nth_element(window.begin(), middle, window.end());
+  if (window.size() % 2 == 1) return *middle;
+  return 0.5 * (*middle + *std::max_element(window.begin(), middle));
+}
+
+}  // namespace
+
 Series smoothed(const Series& series) {
   const std::size_t n = series.y.size(), half = n / 80;
   if (half == 0) return series;
-  constexpr std::size_t kMostSamples = 201;  // of a window; more would not move the median visibly
   Series out{series.name, {}, {}, series.style, series.color};
   const std::size_t centers = std::min(n, kMostCenters);
   std::vector<double> window;
   for (std::size_t c = 0; c < centers; ++c) {
     const std::size_t i = c * (n - 1) / (centers - 1);
-    // At the steep start the window stays around its point; at the end it may look back.
-    const std::size_t begin = i - std::min(half, i);
-    const std::size_t end = std::min({i + half, 2 * i, n - 1}) + 1;
-    const std::size_t stride = (end - begin + kMostSamples - 1) / kMostSamples;
-    window.clear();
-    for (std::size_t k = begin; k < end; k += stride) {
-      if (std::isfinite(series.y[k])) window.push_back(series.y[k]);
-    }
-    double y = series.y[i];
-    if (std::isfinite(y)) {
-      const auto middle = window.begin() + static_cast<std::ptrdiff_t>(window.size() / 2);
-      if (!window.empty()) {
-        std::nth_element(window.begin(), middle, window.end());
-        y = *middle;
-      }
-    }
+    const std::size_t reach = std::min({half, i, n - 1 - i});
+    const double y = series.y[i];
     out.x.push_back(series.x[i]);
-    out.y.push_back(y);
+    out.y.push_back(std::isfinite(y) ? median_around(series.y, i, reach, window) : y);
   }
   return out;
 }

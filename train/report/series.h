@@ -20,7 +20,9 @@ inline constexpr std::size_t kMostPoints = 1500;  // a chart is less than that m
 Series thinned(const Series& series, std::size_t most = kMostPoints);
 
 // Its course without the noise: medians (which a spike does not move) of windows of about a
-// fortieth of the points, at no more than kMostCenters places. Short series stay as they are.
+// fortieth of the points, at no more than kMostCenters places. A window is shorter near the ends,
+// so that it stays around its point; the first and the last point are the series' own. Short series
+// stay as they are.
 inline constexpr std::size_t kMostCenters = 400;
 Series smoothed(const Series& series);
 

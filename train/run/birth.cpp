@@ -9,8 +9,12 @@
 #include <utility>
 
 #include "autograd/base/printable.h"
+#include "train/config/load_config.h"
 #include "train/config/show_config.h"
 #include "train/interop/load_weights.h"
+#include "train/metrics/metrics_log.h"
+#include "train/run/data_summary.h"
+#include "train/run/run_events.h"
 #include "train/run/signals.h"
 #include "train/run/version.h"
 
@@ -26,7 +30,12 @@ void load_initial_weights(Io& io, const RunConfig& config, Model& model) {
     load_weights(model, ModelWeights::open(from));
   } else {
     StateView view = model_view(model);
-    copy_state(read_stored(io, from).state, view, from, "/model/");
+    const CheckpointStore::Stored stored = read_stored(io, from);
+    copy_state(stored.state, view, from, "/model/");
+    const RunConfig before =
+        parse_config(stored.state.config, from + " (its configuration)", {}, {.needs_data = false});
+    const std::string learned = what_was_learned(before, config);
+    if (!learned.empty()) spdlog::warn("{}", learned);
   }
   spdlog::info("weights from {}", printable(from));
 }
@@ -59,13 +68,15 @@ std::optional<std::int64_t> wanted_step(RunConfig& config) {
   return step > 0 ? std::optional(step) : std::nullopt;
 }
 
+// Contents decide, not where they lie.
 void check_origin(const LoadReport& report, const std::string& data_fingerprint) {
   const ManifestInfo& info = report.manifest.info;
   if (!info.data_fingerprint.empty() &&
       info.data_fingerprint != data_fingerprint) {  // "": imported
     reject(Failure::kData, report.path,
-           ": was trained on other data than data.train holds now; restore the corpus, or start "
-           "from these weights with train.init_from");
+           ": was trained on other data than data.train holds now; restore the corpus, go on with "
+           "the new one in a folder of its own (--fork NEW_RUN), or start from these weights with "
+           "train.init_from");
   }
   if (info.cpu_features != cpu_features()) {
     spdlog::warn(
@@ -97,18 +108,19 @@ Birth resume_run(Io& io, RunConfig& config, Model& model, TrainingState& state,
   birth.folder = open_folder(io, config);
   CheckpointStore& store = birth.folder->store();
   const std::optional<std::int64_t> step = wanted_step(config);
+  std::string before;  // the configuration that it goes on from
   if (const auto stored = store.read_newest(step)) {
     const LoadReport& report = stored->report;
     for (const std::string& warning : report.warnings) spdlog::warn("{}", printable(warning));
     state.load(stored->state, report.path);
+    before = stored->state.config;
     birth.saved_step = state.position.step;
-    const auto& notes = report.manifest.info.notes;
-    if (const auto seconds = notes.find("run_seconds"); seconds != notes.end()) {
-      birth.earlier_seconds = std::strtod(seconds->second.c_str(), nullptr);
-    }
+    birth.notes = report.manifest.info.notes;
+    birth.clock.go_on(birth.notes);
     check_origin(report, data_fingerprint);
     spdlog::info("resumed at step {} from {}", state.position.step, printable(report.path));
   } else {
+    before = run_config_text(config.run.dir);
     load_initial_weights(io, config, model);
     spdlog::info("{} has no checkpoint yet: starting at step 0", printable(config.run.dir));
   }
@@ -119,6 +131,7 @@ Birth resume_run(Io& io, RunConfig& config, Model& model, TrainingState& state,
       spdlog::info("removed {}", printable(path));
     }
   }
+  birth.origin = {state.position.step, "resume", changed_fields(before, config)};
   write_run_config(config.run.dir, to_yaml(config));
   return birth;
 }
@@ -128,11 +141,15 @@ Birth fork_run(Io& io, RunConfig& config, TrainingState& state, const std::strin
   const CheckpointStore::Stored stored = read_stored(io, from, wanted_step(config));
   state.load(stored.state, from);
   Birth birth;
+  birth.clock.begin(state.position.tokens);
+  birth.origin = {state.position.step, "fork", fork_fields(from, stored.state.config, config)};
   birth.folder = begin_folder(io, config, [&](RunFolder& folder) {
     // Before the configuration makes it a run: a fork without its beginning would start at step 0.
     StateView view = state.view();
     view.config = to_yaml(config);
     folder.store().save(view, info, config.checkpoint.keep);
+    copy_lines_through(from + "/metrics.jsonl", config.run.dir + "/metrics.jsonl",
+                       state.position.step);
     write_run_config(config.run.dir, view.config);
   });
   birth.saved_step = state.position.step;

@@ -1,9 +1,12 @@
 #pragma once
+#include <map>
 #include <memory>
 #include <string>
 
 #include "train/checkpoint/io.h"
 #include "train/config/run_config.h"
+#include "train/metrics/event_record.h"
+#include "train/run/run_clock.h"
 #include "train/run/run_folder.h"
 #include "train/run/training_state.h"
 
@@ -16,7 +19,9 @@ namespace shoal {
 struct Birth {
   std::unique_ptr<RunFolder> folder;
   std::int64_t saved_step = -1;  // that of the newest checkpoint; -1: there is none
-  double earlier_seconds = 0.0;  // that the run took in earlier processes
+  RunClock clock;
+  EventRecord origin;  // "resume" or "fork", if it is one; time is the caller's
+  std::map<std::string, std::string> notes = {};  // of the checkpoint that it goes on from
 };
 
 // Error(kUsage) where config.run.dir holds a run.

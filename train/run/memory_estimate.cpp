@@ -1,8 +1,8 @@
 #include "train/run/memory_estimate.h"
 
 #include <algorithm>
-#include <limits>
 #include <iomanip>
+#include <limits>
 #include <sstream>
 
 #include "autograd/base/rng.h"
@@ -15,7 +15,9 @@ namespace {
 
 std::string gib(double bytes) {
   std::ostringstream out;
-  out << std::fixed << std::setprecision(2) << bytes / (1 << 30) << " GiB";
+  const bool small = bytes < 0x1.0p27;  // "0.00 GiB" says nothing
+  out << std::fixed << std::setprecision(2) << bytes / (small ? 0x1.0p20 : 0x1.0p30)
+      << (small ? " MiB" : " GiB");
   return out.str();
 }
 
@@ -38,9 +40,10 @@ std::string smaller_weights(const ModelConfig& m, double parameter_bytes) {
 // through a step takes some bytes per token.
 void require_streams(const RunConfig& config, const BatchSizes& sizes) {
   const ModelConfig& m = config.model;
-  const double bytes = static_cast<double>(sizeof(float)) * static_cast<double>(m.hidden_size) *
-                       static_cast<double>(m.hc_mult * m.num_hidden_layers) *
-                       static_cast<double>(sizes.micro_batch) *
+  constexpr double kOfToken = 64;  // what describes it: ids, places, targets
+  const double streams = static_cast<double>(sizeof(float)) * static_cast<double>(m.hidden_size) *
+                         static_cast<double>(m.hc_mult * m.num_hidden_layers);
+  const double bytes = (streams + kOfToken) * static_cast<double>(sizes.micro_batch) *
                        static_cast<double>(sizes.sequence_length);
   const std::size_t available = available_memory();
   if (bytes <= static_cast<double>(available)) return;
@@ -49,6 +52,20 @@ void require_streams(const RunConfig& config, const BatchSizes& sizes) {
          ", but only ", gib(static_cast<double>(available)), " are free: lower ",
          several ? "train.micro_batch" : "data.sequence_length", " (now ",
          several ? sizes.micro_batch : sizes.sequence_length, ")");
+}
+
+// What a step reads is held from its first micro-batch to its last.
+void require_batches(const BatchSizes& sizes) {
+  constexpr double kOfBatch = 256, kOfToken = 16;
+  const std::int64_t micro_batches = sizes.micro_batches();
+  const double bytes = static_cast<double>(micro_batches) *
+                       (kOfBatch + kOfToken * static_cast<double>(sizes.micro_batch) *
+                                       static_cast<double>(sizes.sequence_length));
+  const auto available = static_cast<double>(available_memory());
+  if (bytes <= available) return;
+  reject(Failure::kUsage, "the ", micro_batches, " micro-batches of a step take ", gib(bytes),
+         " to read, but only ", gib(available), " are free: lower train.batch_tokens (now ",
+         sizes.batch_tokens, ")");
 }
 
 }  // namespace
@@ -75,6 +92,7 @@ Batch shape_batch(std::int64_t B, std::int64_t T, std::int64_t vocab_size, std::
 MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const BatchSizes& sizes,
                                std::string* dump) {
   require_streams(config, sizes);
+  require_batches(sizes);
   MemoryEstimate e;
   const ParamStore& store = model.store();
   const auto flat_bytes = static_cast<std::size_t>(store.flat_size()) * sizeof(float);

@@ -14,12 +14,11 @@
 namespace shoal {
 
 template <class T>
-inline constexpr StateType kStateTypeOf =
-    std::is_same_v<T, float>          ? StateType::kF32
-    : std::is_same_v<T, double>       ? StateType::kF64
-    : std::is_same_v<T, std::int32_t> ? StateType::kI32
-    : std::is_same_v<T, std::int64_t> ? StateType::kI64
-                                      : StateType::kU64;
+inline constexpr StateType kStateTypeOf = std::is_same_v<T, float>          ? StateType::kF32
+                                          : std::is_same_v<T, double>       ? StateType::kF64
+                                          : std::is_same_v<T, std::int32_t> ? StateType::kI32
+                                          : std::is_same_v<T, std::int64_t> ? StateType::kI64
+                                                                            : StateType::kU64;
 
 // Everything that decides how a run goes on, wherever it lives: whoever keeps such a thing adds it
 // once under its path. A checkpoint is the view of it, a snapshot its copy in memory; both come
@@ -40,7 +39,10 @@ class TrainingState {
   // refused.
   template <class T>
   void add_number(std::string path, T& number, std::optional<T> if_missing = std::nullopt) {
-    entries_.push_back({std::move(path), kStateTypeOf<T>, [&number] { return Place{{}, &number}; },
+    entries_.push_back({std::move(path), kStateTypeOf<T>,
+                        [&number] {
+                          return Place{{}, &number};
+                        },
                         nullptr, nullptr});
     if (if_missing) entries_.back().begin = [&number, value = *if_missing] { number = value; };
   }
@@ -48,10 +50,11 @@ class TrainingState {
   template <class T>
   void add_list(std::string path, std::vector<T>& list,
                 std::optional<std::vector<T>> if_missing = std::nullopt) {
-    entries_.push_back(
-        {std::move(path), kStateTypeOf<T>,
-         [&list] { return Place{{static_cast<std::int64_t>(list.size())}, list.data()}; },
-         [&list](std::size_t length) { list.resize(length); }, nullptr});
+    entries_.push_back({std::move(path), kStateTypeOf<T>,
+                        [&list] {
+                          return Place{{static_cast<std::int64_t>(list.size())}, list.data()};
+                        },
+                        [&list](std::size_t length) { list.resize(length); }, nullptr});
     if (if_missing) {
       entries_.back().begin = [&list, value = std::move(*if_missing)] { list = value; };
     }

@@ -63,7 +63,7 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const StepPlan
   clear(stats_);
   model_.set_precision(plan.precision);  // rounds the weights of this step
   StepOutcome out;
-  out.targets = counts.targets;
+  out.counts = counts;
   const auto run = [&](std::int64_t i) {
     if (give_up && give_up()) return false;
     run_micro_batch(static_cast<std::size_t>(i), batches[static_cast<std::size_t>(i)], plan,
@@ -82,6 +82,7 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const StepPlan
     stats_[l].index = tree_sum(index_sums_[l], 0, index_sums_[l].size());
   }
   if (counts.mtp_targets > 0) out.mtp_mean = sums.mtp / static_cast<double>(counts.mtp_targets);
+  for (const Batch& batch : batches) out.flops += step_flops(model_.config(), plan.parts(), batch);
   const TraceSpan span("measure");
   out.grads = measure(tree_.gradients(), optimizer_.slices());
   return out;

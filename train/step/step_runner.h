@@ -16,7 +16,8 @@ struct StepOutcome {
   bool finished = false;  // false: given up between micro-batches, nothing changed
   LossParts parts;        // weighted: they add up to loss()
   double mtp_mean = 0;    // without its weight
-  std::int64_t targets = 0;
+  double flops = 0;       // see layers/flops.h
+  StepCounts counts;      // what the means are over
   GradHealth grads;
   bool updated = false;  // false: the numbers were bad, nothing changed
 

@@ -6,7 +6,7 @@
 
 #include <csignal>
 
-#include "data/read_file.h"
+#include "autograd/base/read_file.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shoal {

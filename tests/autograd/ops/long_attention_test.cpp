@@ -105,5 +105,48 @@ TEST(Attention, GradientsAcrossTheBordersOfParts) {
   }
 }
 
+// A token that is decoded: its keys are shared by the threads, whose number no bit may depend on;
+// nor may any depend on the rows beside it, which are cut into many blocks.
+TEST(Attention, OneRowOverManyKeysHasTheBitsOfARowAmongMany) {
+  constexpr std::int64_t D = 48, H = 3, R = 9001, M = 4500;
+  const std::vector<float> q = normals(40 * H * D, 1), kv = normals(R * D, 2),
+                           entries = normals(M * D, 3), sink = {0.5F, -0.5F, 0.1F};
+  const auto constant = [](const std::vector<float>& x, Shape shape) {
+    return Tensor{const_cast<float*>(x.data()), shape, DType::kF32, kConstant};
+  };
+  std::vector<float> cos_sin;
+  for (std::int64_t p = 0; p < R; ++p) {
+    cos_sin.push_back(std::cos(static_cast<float>(p)));
+    cos_sin.push_back(std::sin(static_cast<float>(p)));
+  }
+  const auto last_row = [&](std::int64_t N, bool mixed) {
+    Tape tape({1 << 28, 1 << 28});
+    const Tensor first = tape.alloc({N}, DType::kI32), position = tape.alloc({N}, DType::kI32);
+    Entries seen{mixed ? constant(entries, {M, D}) : Tensor{},
+                 tape.alloc({N}, DType::kI32),
+                 tape.alloc({N}, DType::kI32),
+                 {}};
+    for (std::int64_t n = 0; n < N; ++n) {
+      first.as<std::int32_t>()[n] = seen.begin.as<std::int32_t>()[n] = 0;
+      position.as<std::int32_t>()[n] = static_cast<std::int32_t>(R - N + n);
+      seen.count.as<std::int32_t>()[n] = M;
+    }
+    Tensor rows = constant(q, {N, H * D});
+    rows.data = const_cast<float*>(q.data()) + (40 - N) * H * D;
+    const Attended out = attention(tape, rows, constant(kv, {R, D}), constant(sink, {H}), first,
+                                   position, {cos_sin.data(), 1, R}, R, seen);
+    std::vector<float> row(out.o.row(N - 1), out.o.row(N - 1) + H * D);
+    row.insert(row.end(), out.lse.row(N - 1), out.lse.row(N - 1) + H);
+    return row;
+  };
+  for (const bool mixed : {false, true}) {
+    const std::vector<float> want = last_row(40, mixed);
+    for_thread_counts([&](int threads) {
+      EXPECT_EQ(last_row(1, mixed), want) << threads << " threads";
+      EXPECT_EQ(last_row(2, mixed), want) << threads << " threads";
+    });
+  }
+}
+
 }  // namespace
 }  // namespace shoal::testing

@@ -256,6 +256,9 @@ TEST(Episodes, TakeTheirFillerFromAText) {
   const std::string before = Dataset(task, 100, 1, false).fingerprint();
   folder.write("hay.txt", hay + "?");
   EXPECT_NE(Dataset(task, 100, 1, false).fingerprint(), before);
+  folder.write("hay.txt", std::string("\x1F\x8B\x08\0\xE9", 5));
+  EXPECT_THAT(message_of(Failure::kData, [&] { Dataset(task, 100, 1, false); }),
+              HasSubstr("hay.txt: is compressed with gzip"));
   folder.write("hay.txt", "");
   EXPECT_THROW(Dataset(task, 100, 1, false), Error);
 }

@@ -332,7 +332,8 @@ void FaultyIo::rmdir(const std::string& path) {
   });
 }
 
-std::optional<std::vector<Io::Entry>> FaultyIo::list(const std::string& path) {
+std::optional<std::vector<Io::Entry>> FaultyIo::list(const std::string& path,
+                                                     Links /*it has none*/) {
   std::optional<std::vector<Entry>> entries;
   operation("list", path, [&] {
     const NodePtr folder = node(path);

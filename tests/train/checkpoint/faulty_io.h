@@ -35,6 +35,7 @@ class FaultyIo : public Io {
  public:
   struct Node;
 
+  using Io::list;
   FaultyIo();
   ~FaultyIo() override;
   FaultyIo(const FaultyIo& other);  // a disk of its own with the same content, synced or not
@@ -61,7 +62,7 @@ class FaultyIo : public Io {
   void mkdir(const std::string& path) override;
   void unlink(const std::string& path) override;
   void rmdir(const std::string& path) override;
-  std::optional<std::vector<Entry>> list(const std::string& path) override;
+  std::optional<std::vector<Entry>> list(const std::string& path, Links links) override;
   std::optional<std::uint64_t> free_bytes(const std::string& path) override;
 
  private:

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/micro_run.h"
+#include "tests/support/sanitizers.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
@@ -13,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
+using testing::Not;
 
 // The one JSON object (or list) that a command prints.
 Json json_of_command(const std::vector<std::string>& arguments, int code = 0) {
@@ -135,9 +137,14 @@ TEST(Commands, DryRunMakesNothing) {
   const auto before = everything_in(micro.folder().path());
   const Ended ended = micro.train("run", {"--dry-run"});
   EXPECT_EQ(ended.code, 0) << ended.err;
-  for (const char* word : {"parameters", "memory", "steps", "attention layers.1 "}) {
+  for (const char* word : {"parameters", "memory", "steps", " documents in "}) {
     EXPECT_THAT(ended.out, HasSubstr(word));
   }
+  EXPECT_THAT(ended.out, Not(HasSubstr("attention layers.1 ")));
+  const Ended with_ops = micro.train("run", {"--dry-run", "--ops"});
+  EXPECT_THAT(with_ops.out, HasSubstr("attention layers.1 "));
+  EXPECT_THAT(with_ops.out, testing::EndsWith(ended.out));
+  EXPECT_EQ(micro.train("run", {"--ops"}).code, 2);
   EXPECT_EQ(everything_in(micro.folder().path()), before);
 }
 
@@ -190,6 +197,27 @@ TEST(Commands, Config) {
   EXPECT_EQ(differences.at(1).at("b"), "0.005");
   const Ended text = run_program({"config", "diff", micro.config(), other});
   EXPECT_EQ(text.out, "model.hc_mult: 2 -> 4\noptim.lr: 0.004 -> 0.005\n");
+}
+
+TEST(Commands, ConfigDiffTakesRunsAndCheckpoints) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", {"optim.lr=5e-3"});
+  const auto diff = [&](const std::string& a, const std::string& b) {
+    const Ended ended = run_program({"config", "diff", a, b});
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    return ended.out;
+  };
+  const std::string run = micro / "run", checkpoint = run + "/checkpoints/step-00000020";
+  EXPECT_THAT(diff(micro.config(), run), HasSubstr("optim.lr: 0.004 -> 0.005\n"));
+  EXPECT_THAT(diff(run + "/", micro.config()), HasSubstr("optim.lr: 0.005 -> 0.004\n"));
+  EXPECT_EQ(diff(run, checkpoint), "");
+  ASSERT_EQ(
+      run_program({"resume", run, "train.steps=30", "log.every=7", "--fork", micro / "fork"}).code,
+      0);
+  EXPECT_THAT(diff(checkpoint, micro / "fork"), HasSubstr("log.every: 3 -> 7\n"));
+  const Ended neither = run_program({"config", "diff", run, micro.folder().path()});
+  EXPECT_EQ(neither.code, 2);
+  EXPECT_THAT(neither.last_line(), HasSubstr("a YAML file, a run or a checkpoint"));
 }
 
 TEST(Commands, BenchStepHasAllItsFields) {

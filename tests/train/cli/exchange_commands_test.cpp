@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "tests/support/micro_run.h"
 #include "train/interop/json_file.h"
@@ -238,13 +239,16 @@ TEST_F(Exchange, BadConfigurationsAreRefused) {
   with("model_type", "llama");
   expect_refused(3, "model_type: \"llama\" is not supported");
   with("n_routed_experts", 500000);
-  expect_refused(3, "n_routed_experts: 500000, but the weights are 113 tensors");
+  expect_refused(2, "n_routed_experts: 500000 in each of 2 layers; use at most 131072");
+  with("n_routed_experts", 80000);
+  expect_refused(3,
+                 "n_routed_experts: 80000 need at least 160000 tensors, but the weights are 113");
   with("num_hidden_layers", 2);
   micro_.folder().write("hub/tokenizer.json", R"({"model": {"vocab": {"a": 0}, "merges": []}})");
   expect_refused(2, "hub/tokenizer.json: is not the byte tokenizer");
   fs::remove(micro_ / "hub/tokenizer.json");
   fs::remove(micro_ / "hub/config.json");
-  expect_refused(3, "hub/config.json: cannot be opened");
+  expect_refused(3, "hub/config.json: cannot be read");
   fs::remove_all(micro_ / "hub");
   expect_refused(3, "hub: is no folder");
 }

@@ -44,16 +44,24 @@ TEST(Generate, OptionsPromptsAndJson) {
                            "keys and values for each of 2 heads"}) {
     EXPECT_THAT(one.err, HasSubstr(word));
   }
-  // Several prompts: each as alone, in their order.
+  // Several prompts in their order: the first as alone, the others with draws of their own.
   const Ended both = generate({"--prompt", "the king", "--prompt", "behold"});
-  EXPECT_EQ(both.out, "==> 1 <==\n" + one.out + "==> 2 <==\n" + two.out);
+  const std::string before = "==> 1 <==\n" + one.out + "==> 2 <==\n";
+  ASSERT_TRUE(both.out.starts_with(before + "behold"));
+  const std::string second = both.out.substr(before.size());
+  EXPECT_NE(second, two.out);
+  // Equal prompts, different texts; --samples is the same.
+  const Ended twice = generate({"--prompt", "the king", "--prompt", "the king"});
+  ASSERT_TRUE(twice.out.starts_with(before + "the king"));
+  EXPECT_NE(twice.out.substr(before.size()), one.out);
+  EXPECT_EQ(generate({"--prompt", "the king", "--samples", "2"}).out, twice.out);
+  EXPECT_EQ(generate({"--prompt", "the king", "--samples", "0"}).code, 2);
   const Json json = json_of_command({"generate", micro / "run", "--tokens", "20", "--prompt",
                                      "the king", "--prompt", "behold", "--json"});
   ASSERT_EQ(json.at("samples").size(), 2U);
   EXPECT_EQ("the king" + json.at("samples")[0].at("text").get<std::string>() + "\n",
             in_json(one.out));
-  EXPECT_EQ("behold" + json.at("samples")[1].at("text").get<std::string>() + "\n",
-            in_json(two.out));
+  EXPECT_EQ("behold" + json.at("samples")[1].at("text").get<std::string>() + "\n", in_json(second));
   EXPECT_EQ(json.at("samples")[1].at("prompt"), "behold");
   EXPECT_EQ(json.at("samples")[1].at("prompt_tokens"), 7);
   EXPECT_EQ(json.at("prefill_tokens"), 16);

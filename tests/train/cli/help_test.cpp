@@ -67,6 +67,24 @@ TEST(Help, ListsEveryCommand) {
   }
 }
 
+TEST(Help, AnErrorPointsToTheHelpOfItsCommand) {
+  const auto said = [](const std::vector<std::string>& arguments) {
+    const Ended ended = run_program(arguments);
+    EXPECT_EQ(ended.code, 2);
+    return ended.last_line();
+  };
+  EXPECT_THAT(
+      said({"train", "x.yaml", "--dryrun"}),
+      HasSubstr("unknown flag '--dryrun'; did you mean '--dry-run'?; see `shoal train --help`"));
+  EXPECT_THAT(said({"bench", "step", "x.yaml", "--stepz=3"}),
+              HasSubstr("see `shoal bench step --help`"));
+  EXPECT_THAT(said({"generate", "x"}), HasSubstr("see `shoal generate --help`"));
+  EXPECT_THAT(said({"config"}), HasSubstr("see `shoal config --help`"));
+  EXPECT_THAT(said({"config", "shwo"}), HasSubstr("see `shoal config --help`"));
+  EXPECT_THAT(said({"trian"}), HasSubstr("see `shoal --help`"));
+  EXPECT_THAT(said({"--nonsense"}), HasSubstr("see `shoal --help`"));
+}
+
 TEST(Help, VersionNamesWhatTheProgramWasBuiltFrom) {
   const Ended ended = run_program({"--version"});
   EXPECT_EQ(ended.code, 0);

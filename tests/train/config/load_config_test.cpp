@@ -1,6 +1,7 @@
 #include "train/config/load_config.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <string>
 
@@ -135,7 +136,7 @@ TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
       {"norm_topk_prob: [true]", "has a list; give true or false"},
       {"scoring_func: softmx", "'softmx' is not known; did you mean 'softmax'?"},
       {"scoring_func: tanh", "use one of sqrtsoftplus, sigmoid, softmax"},
-      {"layer_types: sliding_attention", "give a list, one per layer"},
+      {"layer_types: {a: b}", "has a map; write a list such as [window x2, (csa, hca) x4]"},
       {"layer_types: [full_atention, sliding_attention]",
        "'full_atention' is not known; did you mean 'full_attention'?"},
       {"init: 5", "model.init: has '5'; give a map of keys"},
@@ -156,6 +157,33 @@ TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
   }
 }
 
+// What DeepSeek-V4 has and Shoal has not is refused by its name, not as a slip of the pen.
+TEST(LoadConfig, WhatCannotBeHonouredIsNamed) {
+  const BadValue cases[] = {
+      {"  expert_dtype: fp4", "model.expert_dtype: 'fp4' cannot be honoured"},
+      {"  expert_dtype: bfloat16", "model.expert_dtype: 'bfloat16' cannot be honoured"},
+      {"  quantization_config: {quant_method: fp8}",
+       "model.quantization_config: quantized weights cannot be read or trained"},
+      {"stability: {spike: {action: skip}}", "stability.spike: spike detection does not exist yet"},
+      {"stability: {anticipatory: {mode: always}}", "stability.anticipatory: anticipatory routing"},
+      {"stability: {provoke: [{kind: lr_pulse, at_step: 3}]}", "stability.provoke: provoked"},
+      {"dist: {expert_parallel: 2}", "dist: training over several processes does not exist yet"},
+  };
+  for (const BadValue& bad : cases) {
+    const std::string said =
+        problems_of(concat("model:\n  num_hidden_layers: 2\n", bad.line, "\n"));
+    EXPECT_THAT(said, HasSubstr(bad.says)) << bad.line;
+    EXPECT_THAT(said, HasSubstr("a.yaml:3")) << bad.line;
+    EXPECT_THAT(said, HasSubstr("leave it out")) << bad.line;
+    EXPECT_THAT(said, Not(HasSubstr("\n"))) << bad.line;
+  }
+  const ConfigFiles files;
+  files.write("a.yaml",
+              "model:\n  num_hidden_layers: 2\n  fp4: {experts: off, indexer: off}\n"
+              "  expert_dtype: float32\n  quantization_config: null\n");
+  EXPECT_NO_THROW(load_config("a.yaml", {}, {.needs_data = false}));
+}
+
 TEST(LoadConfig, ListsOfFilesAreChecked) {
   const auto with = [](const std::string& data) {
     return problems_of(kSmall + ("data: {" + data + "}\n"));
@@ -168,9 +196,12 @@ TEST(LoadConfig, ListsOfFilesAreChecked) {
   EXPECT_THAT(with("train: [{path: a, weight: 0}]"), HasSubstr("0 is out of range"));
   EXPECT_THAT(with("train: ['']"), HasSubstr("is empty"));
   EXPECT_THAT(with("train: [~/x.txt]"), HasSubstr("'~' is not expanded here"));
+  EXPECT_THAT(with("train: [{path: $HOME/x.txt, weight: 2}]"),
+              HasSubstr("'$HOME' is not expanded here"));
   EXPECT_THAT(with("train: [\"a\\0b\"]"), HasSubstr("contains a zero byte"));
   EXPECT_THAT(with("train: [[a]]"), HasSubstr("has a list; give text"));
   EXPECT_THAT(with("validation: []"), HasSubstr("an empty list"));
+  EXPECT_THAT(with("validation: [a, {path: b, weight: 2}]"), HasSubstr("a weight means nothing"));
   EXPECT_THAT(with("validation: 1"),
               HasSubstr("1 is out of range; give a number from 0 and below 1"));
 }
@@ -318,10 +349,130 @@ TEST(LoadConfig, FilesThatAreNone) {
   const auto load = [](const std::string& path) {
     return error_of([&] { load_config(path, {}, {}); });
   };
-  EXPECT_EQ(load("none.yaml"), "none.yaml: cannot be read (No such file or directory)");
+  EXPECT_EQ(load("none.yaml"), "none.yaml: cannot be read: No such file or directory");
   EXPECT_EQ(load("."), ".: is a folder; name the YAML file in it");
-  EXPECT_EQ(load(""), ": cannot be read (No such file or directory)");
-  EXPECT_EQ(load("/dev/zero"), "/dev/zero: longer than 1048576 bytes; no configuration is");
+  EXPECT_EQ(load(""), ": cannot be read: No such file or directory");
+  EXPECT_EQ(load("/dev/zero"), "/dev/zero: is not a regular file");
+}
+
+TEST(LoadConfig, APipeIsRefusedInsteadOfWaitedFor) {
+  const ConfigFiles files;
+  ASSERT_EQ(::mkfifo("pipe.yaml", 0600), 0);
+  files.write("a.yaml", "extends: pipe.yaml\n");
+  EXPECT_EQ(error_of([] { load_config("pipe.yaml", {}, {}); }), "pipe.yaml: is not a regular file");
+  EXPECT_EQ(error_of([] { load_config("a.yaml", {}, {}); }),
+            "a.yaml:1:10: extends: 'pipe.yaml' is not a regular file; the path is relative to this "
+            "file's folder");
+}
+
+// What is easily named instead of a YAML file says what it is and what to do, in one line.
+TEST(LoadConfig, OtherKindsOfFilesAreNamed) {
+  const ConfigFiles files;
+  const auto load = [](const std::string& path) {
+    const std::string said = error_of([&] { load_config(path, {}, {}); });
+    EXPECT_THAT(said, Not(HasSubstr("\n"))) << path;
+    EXPECT_THAT(said, testing::StartsWith(path + ": ")) << path;
+    return said;
+  };
+  files.write("hub/config.json",
+              "{\n  \"model_type\": \"deepseek_v4\",\n  \"hidden_size\": 64,\n  \"a\": 1\n}\n");
+  EXPECT_EQ(load("hub/config.json"),
+            "hub/config.json: is a model's config.json: put its keys under model:, or make a run "
+            "of its weights with `shoal import`");
+  EXPECT_THAT(load("hub"), HasSubstr("is a model's folder; make a run of it with `shoal import"));
+  files.write("run/config.yaml", kSmall);
+  files.write("run/metrics.jsonl", "{\"kind\":\"step\",\"step\":1}\n{\"kind\":\"step\"}\n");
+  EXPECT_THAT(load("run"), HasSubstr("is a run's folder; go on with `shoal resume run`"));
+  EXPECT_THAT(load("run/metrics.jsonl"), HasSubstr("is a run's metrics"));
+  files.write("step-00000001/manifest.json", "{\n\"step\": 1,\n\"manifest_sha256\": \"x\"\n}\n");
+  files.write("step-00000001/state.h5", "\x89HDF\r\n\x1a\n and more");
+  EXPECT_THAT(load("step-00000001"), HasSubstr("is a checkpoint"));
+  EXPECT_THAT(load("step-00000001/manifest.json"), HasSubstr("is a checkpoint's manifest"));
+  EXPECT_THAT(load("step-00000001/state.h5"), HasSubstr("is a checkpoint's state"));
+  files.write("x.tokens", "SHOALTOK and more");
+  EXPECT_THAT(load("x.tokens"), HasSubstr("is a token file"));
+  files.write("hub/model.safetensors", std::string("\x10\0\0\0\0\0\0\0{}", 10));
+  EXPECT_THAT(load("hub/model.safetensors"), HasSubstr("holds a model's weights"));
+  files.write("hub/index.json", "{\"metadata\": {}, \"weight_map\": {}}");
+  EXPECT_THAT(load("hub/index.json"), HasSubstr("is an index of a model's weights"));
+  // JSON is YAML: a configuration may be written so.
+  files.write("a.json", "{\"model\": {\"num_hidden_layers\": 2}}");
+  EXPECT_EQ(error_of([] { load_config("a.json", {}, {}); }), "");
+}
+
+// Only a shell expands them: taken literally they would name new folders.
+TEST(LoadConfig, ShorthandsOfShellsAreRefused) {
+  for (const std::string key :
+       {"run.dir", "data.tokenizer", "train.init_from", "data.train", "data.validation"}) {
+    for (const std::string path : {"~", "~/z", "~bob/z", "$HOME/z", "${HOME}/z", "/scratch/$USER/z",
+                                   "runs/try-$SLURM_JOB_ID", "a/${X:-1}", "$_"}) {
+      const bool list = key == "data.train" || key == "data.validation";
+      const std::string value = list ? "[\"" + path + "\"]" : "\"" + path + "\"";
+      const std::string said = problems_of(kSmall, {key + "=" + value});
+      EXPECT_THAT(said, HasSubstr(key + ": ")) << path;
+      EXPECT_THAT(said, HasSubstr("is not expanded here, only by a shell; write the path out"))
+          << key << ' ' << path;
+    }
+  }
+  EXPECT_THAT(problems_of(kSmall, {"data.train=[{task: needle, haystack: $HOME/x}]"}),
+              HasSubstr("'$HOME' is not expanded"));
+  EXPECT_THAT(problems_of("extends: $HOME/a.yaml\n" + std::string(kSmall)),
+              HasSubstr("extends: '$HOME/a.yaml': '$HOME' is not expanded"));
+}
+
+TEST(LoadConfig, DollarsThatAreNoShorthandStay) {
+  const ConfigFiles files;
+  files.write("a.yaml", kSmall);
+  files.write("$there/x.txt", "text");
+  files.write("~name", "text");
+  for (const std::string path :
+       {"cost$5", "a$", "$", "$1", "$there/x.txt", "$there/new", "~name"}) {
+    const RunConfig c = load_config("a.yaml", {"run.dir=\"" + path + "\""}, {});
+    EXPECT_EQ(c.run.dir, files.path(path));
+  }
+}
+
+// A refused value hides only what follows from it.
+TEST(LoadConfig, AllErrorsComeAtOnce) {
+  const std::string said = problems_of(
+      "model:\n"
+      "  num_hidden_layers: 2\n"
+      "  hc_mult: 9\n"
+      "  qk_rope_head_dim: 31\n"
+      "  num_attention_heads: 6\n"
+      "  o_groups: 4\n"
+      "  mlp_layer_types: [moe]\n"
+      "  num_experts_per_tok: 99\n"
+      "  bos_token_id: 300\n"
+      "data: {sequence_length: 1}\n"
+      "optim: {lr: x, end_lr: 5}\n"
+      "train: {bach_tokens: 4}\n");
+  for (const char* part :
+       {"model.hc_mult: 9 is out of range", "model.qk_rope_head_dim: 31 is odd",
+        "model.o_groups: 4 does not divide", "model.mlp_layer_types: 1 entries for 2 layers",
+        "model.num_experts_per_tok: 99 chosen of", "model.bos_token_id: 300 is out of range",
+        "data.sequence_length: 1 is too short", "optim.lr: 'x' is not a number",
+        "train.bach_tokens: unknown key"}) {
+    EXPECT_THAT(said, HasSubstr(part));
+  }
+  EXPECT_THAT(said, Not(HasSubstr("end_lr")));  // nobody knows what lr was meant to be
+  EXPECT_EQ(problems_of("optim: {lr: x}\n"),
+            "a.yaml:1:13: optim.lr: 'x' is not a number; give a number above 0\n"
+            "a.yaml: model: missing; say at least 'model: {num_hidden_layers: 4}'");
+}
+
+TEST(LoadConfig, AValueIsNotMeasuredAgainstOneThatWasRefused) {
+  const auto model = [](const std::string& keys) {
+    return problems_of("model: {num_hidden_layers: 2, " + keys + "}\n");
+  };
+  EXPECT_EQ(model("head_dim: x, qk_rope_head_dim: 128"),
+            "a.yaml:1:41: model.head_dim: 'x' is not a whole number; give a whole number from 1 to "
+            "2147483647");
+  EXPECT_THAT(model("head_dimm: 128, qk_rope_head_dim: 128"), Not(HasSubstr("wider")));
+  EXPECT_THAT(model("n_routed_experts: x, num_experts_per_tok: 64"), Not(HasSubstr("chosen")));
+  EXPECT_THAT(model("vocab_size: x, eos_token_id: 999"), Not(HasSubstr("use 0 to 257")));
+  EXPECT_THAT(model("n_routed_experts: x, hidden_size: 2147483647, vocab_size: 2147483647"),
+              Not(HasSubstr("multiply")));
 }
 
 TEST(LoadConfig, OverridesAreReadLikeTheFile) {
@@ -402,7 +553,7 @@ TEST(LoadConfig, ExtendsThatCannotWork) {
   EXPECT_EQ(load("extends: b.yaml\n"),
             "b.yaml:2:10: extends: './a.yaml' extends itself through this file; break the circle");
   EXPECT_EQ(load("extends: none.yaml\n"),
-            "a.yaml:1:10: extends: 'none.yaml' cannot be read (No such file or directory); the "
+            "a.yaml:1:10: extends: 'none.yaml' cannot be read: No such file or directory; the "
             "path is relative to this file's folder");
   EXPECT_EQ(load("extends: [b.yaml]\nmodel: {num_hidden_layers: 2}\n"),
             "a.yaml:1:10: extends: has a list; name one YAML file");

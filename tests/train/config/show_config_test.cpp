@@ -49,13 +49,14 @@ std::string another_value(const Key& key, const RunConfig& now) {
     case Form::kTexts:
       return "[\"In the\\n\\t beginning \", 'true', '5', \"\\x01\\e\\u2028\", '#', \"'\\\"\"]";
     case Form::kCorpora:
-    case Form::kValidation:
       return "['a b.txt', {path: 'null', weight: 0.1}, \"x\\ty\"]";
+    case Form::kValidation:
+      return "['a b.txt', {path: 'null'}, \"x\\ty\"]";
     case Form::kBatchStages:
       return "[{from_step: 3, sequence_length: 64, batch_tokens: 1024, micro_batch: 2}]";
     case Form::kStages:
       return "[{stage: dense, from_step: 0}, {stage: warmup, from_step: 20}]";
-    case Form::kChoices:
+    case Form::kLayers:
       break;
   }
   return "";
@@ -163,6 +164,35 @@ TEST(KeysThatChangeNumbers, LeaveOutWhereAndHowOftenThingsAreWritten) {
               ElementsAre("run.seed", "data.sequence_length", "train.micro_batch", "optim.lr"));
   EXPECT_NE(config_hash(a), config_hash(b));
   EXPECT_EQ(config_hash(a).size(), 64U);
+}
+
+// What texts hold is told by their fingerprint.
+TEST(KeysThatChangeNumbers, LeaveOutWhereTextsLie) {
+  RunConfig a = small(), b = small();
+  a.data.train = {{"/a"}, {"/b"}};
+  b.data.train = {{"/c"}};
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre());
+  EXPECT_EQ(config_hash(a), config_hash(b));
+  b.data.train = {{"/c", 2.0}, {"/d"}};
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre("data.train"));
+  a.data.train = {{"/a", 2.0}, {"/b"}};
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre());
+  // What is held out is trained on no more; named files change nothing of the training.
+  b.data.validation_share = 0.0;
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre("data.validation"));
+  a.data.validation_share = 0.0;
+  a.data.validation_files = {{"/v"}};
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre());
+  TaskConfig task = default_task(TaskKind::kNeedle);
+  task.haystack = "/h";
+  a.data.train = {{"", 1.0, task}};
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre("data.train"));
+  task.haystack = "/moved";
+  b.data.train = {{"", 1.0, task}};
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre());
+  task.pairs = 5;
+  b.data.train = {{"", 1.0, task}};
+  EXPECT_THAT(keys_that_change_numbers(a, b), ElementsAre("data.train"));
 }
 
 TEST(KeysThatChangeNumbers, TheLengthCountsWhileTheRateDecays) {

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "data/tokenizer/bytes.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
 #include "train/step/step_runner.h"
 
@@ -69,6 +70,25 @@ void favour_digits(Model& model) {
   }
 }
 
+// Asked before every forward pass, so that a stop waits for one micro-batch at most.
+TEST(Evaluator, GivesUpBetweenMicroBatches) {
+  const std::unique_ptr<Model> model = byte_model();
+  const Dataset data(small_mqar(), 48, 0, true);
+  Tape tape;
+  int asked = 0;
+  const auto evaluate_until = [&](int last) {
+    asked = 0;
+    return evaluate_unless([&] { return ++asked == last; }, *model, tape, data, 2, 0,
+                           IndexerMode::kSparse);
+  };
+  EXPECT_TRUE(evaluate_until(-1));
+  EXPECT_EQ(asked, 4);  // micro-batches of seven episodes
+  for (int last = 1; last <= 4; ++last) {
+    EXPECT_FALSE(evaluate_until(last));
+    EXPECT_EQ(asked, last);
+  }
+}
+
 TEST(Evaluator, CountsTheAnswersThatAreTheLikeliestToken) {
   const std::unique_ptr<Model> model = byte_model();
   favour_digits(*model);
@@ -92,6 +112,39 @@ TEST(Evaluator, CountsTheAnswersThatAreTheLikeliestToken) {
     EXPECT_NEAR(got.loss, want.sum / static_cast<double>(want.tokens), 1e-4 * got.loss);
     EXPECT_EQ(got.bytes, 0);
     EXPECT_EQ(got.bits_per_byte, 0.0);
+  }
+}
+
+TEST(Evaluator, SourcesAddUpToTheWhole) {
+  const TemporaryFolder folder;
+  const std::string t = folder.write("t.txt", "train"),
+                    a = folder.write("a.txt", std::string(90, 'a')),
+                    b = folder.write("b.txt", "what else\n\nthere is");
+  const std::unique_ptr<Model> model = byte_model();
+  Tape tape;
+  const auto score = [&](const std::vector<CorpusPath>& files, std::int64_t micro_batch) {
+    const DataSplit data = load_data({{{t}}, 0.0, files, 24, 1}, ByteTokenizer());
+    return evaluate(*model, tape, data.validation, micro_batch, 0);
+  };
+  for (const std::int64_t micro_batch : {1, 3}) {
+    const EvalRecord both = score({{a}, {b}}, micro_batch);
+    ASSERT_EQ(both.sources.size(), 2U);
+    EXPECT_EQ(both.sources[0].source, "a.txt");
+    std::int64_t tokens = 0, bytes = 0;
+    double sum = 0.0;
+    const EvalRecord alone[] = {score({{a}}, micro_batch), score({{b}}, micro_batch)};
+    for (std::size_t s = 0; s < 2; ++s) {
+      EXPECT_TRUE(alone[s].sources.empty());
+      EXPECT_NEAR(both.sources[s].loss, alone[s].loss, 1e-6);
+      EXPECT_NEAR(both.sources[s].bits_per_byte, alone[s].bits_per_byte, 1e-6);
+      tokens += both.sources[s].tokens;
+      bytes += both.sources[s].bytes;
+      sum += both.sources[s].loss * static_cast<double>(both.sources[s].tokens);
+    }
+    EXPECT_EQ(tokens, both.tokens);
+    EXPECT_EQ(bytes, both.bytes);
+    EXPECT_EQ(bytes, 90 + 9 + 8);
+    EXPECT_NEAR(both.loss, sum / static_cast<double>(tokens), 1e-6);
   }
 }
 

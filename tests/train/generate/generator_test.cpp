@@ -85,6 +85,27 @@ TEST_F(Generator, WritesWhatAWholeForwardForEveryTokenWrites) {
   EXPECT_EQ(std::unique(texts.begin(), texts.end()), texts.end());
 }
 
+// Asked before every forward pass: what was written until then stays.
+TEST_F(Generator, GivesUpBetweenTokens) {
+  GenerateConfig config;
+  config.tokens = 6;
+  Generation whole;
+  const auto is_short = [](const GeneratedText& text) { return text.tokens < 6; };
+  do {  // until no document ends early
+    ++config.seed;
+    whole = run({"ab", "c"}, config);
+  } while (std::any_of(whole.texts.begin(), whole.texts.end(), is_short));
+  int asked = 0;
+  config.give_up = [&] { return ++asked > 3; };
+  const Generation part = run({"ab", "c"}, config);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(part.texts[i].end, TextEnd::kGivenUp);
+    EXPECT_LE(part.texts[i].tokens, 3);
+    EXPECT_LT(part.texts[i].text.size(), whole.texts[i].text.size());
+    EXPECT_EQ(whole.texts[i].text.substr(0, part.texts[i].text.size()), part.texts[i].text);
+  }
+}
+
 TEST_F(Generator, PromptsTogetherAreEachAlone) {
   const std::vector<std::string> prompts = {"", "a", std::string(150, 'x'), "In the beginning",
                                             "a"};
@@ -100,13 +121,16 @@ TEST_F(Generator, PromptsTogetherAreEachAlone) {
   std::int64_t read = 0, drawn = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const GeneratedText& text = together.texts.at(i);
-    EXPECT_EQ(text.text, run({prompts[i]}, config).texts.at(0).text) << i;
+    GenerateConfig at_its_place = config;
+    at_its_place.first_place = i;
+    EXPECT_EQ(text.text, run({prompts[i]}, at_its_place).texts.at(0).text) << i;
     EXPECT_EQ(text.text, emitted[i]);
     EXPECT_EQ(ends[i], 1);
     EXPECT_EQ(text.prompt_tokens, static_cast<std::int64_t>(prompts[i].size()) + 1);
     read += text.prompt_tokens;
     drawn += text.tokens;
   }
+  EXPECT_NE(together.texts[1].text, together.texts[4].text);  // equal prompts, their own draws
   EXPECT_EQ(together.prefill_tokens, read);
   EXPECT_LE(together.decode_tokens, drawn);  // the last token of a text is never read
   EXPECT_GT(together.prefill_seconds, 0.0);

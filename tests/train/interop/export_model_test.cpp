@@ -57,7 +57,9 @@ TEST(ExportModel, WritesWhatOthersLoad) {
   EXPECT_THAT(file.info("layers.1.ffn.experts.4.w1.weight").shape, ElementsAre(9, 19));
   EXPECT_THAT(file.info("mtp.0.e_proj.weight").shape, ElementsAre(19, 19));
   const auto generation = read_json_object(dir / "a/b/generation_config.json");
-  EXPECT_EQ(generation, (nlohmann::json{{"bos_token_id", 0}, {"eos_token_id", 1}}));
+  EXPECT_EQ(generation,
+            (nlohmann::json{{"bos_token_id", 0}, {"eos_token_id", 1}, {"pad_token_id", 1}}));
+  EXPECT_EQ(read_json_object(dir / "a/b/tokenizer_config.json").at("pad_token"), "<eos>");
 }
 
 TEST(ExportModel, ShardsStayBelowTheirSizeAndHoldTheSame) {

@@ -10,6 +10,7 @@
 
 #include "autograd/base/check.h"
 #include "tests/train/metrics/temp_folder.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {

@@ -160,5 +160,16 @@ TEST(Console, QuietShowsOnlyWhatMustBeSeen) {
   EXPECT_EQ(pipe.read(), "warning: y\n");
 }
 
+// As an evaluation's: the weighted sum would fall where a weight does.
+TEST(Progress, LossIsTheCrossEntropy) {
+  StepRecord record;
+  record.step = 1;
+  record.ce = 5.553;
+  record.mtp = 1.9;
+  record.loss = 7.453;
+  const std::string line = progress_line({}, ProgressState(record, 1.0), 1.0);
+  EXPECT_NE(line.find("| loss 5.5530 |"), std::string::npos) << line;
+}
+
 }  // namespace
 }  // namespace shoal

@@ -8,6 +8,7 @@
 
 #include "autograd/base/check.h"
 #include "autograd/base/rng.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {
@@ -101,7 +102,14 @@ TEST(Records, EveryKindReadsBack) {
 
   EvalRecord e{.step = 4, .loss = 1.25, .bits_per_byte = 1.8, .tokens = 10, .bytes = 9};
   e.eval_seconds = 0.5;
+  EXPECT_FALSE(json_of(e).contains("sources"));
   EXPECT_EQ(json_of(*eval_of(json_of(e))), json_of(e));
+  e.sources = {{"a.txt", 1.5, 2.0, 6, 5}, {"b.txt", 1.0, 1.25, 4, 4}};
+  EXPECT_EQ(json_of(e).at("sources").at(1).at("source"), "b.txt");
+  EXPECT_EQ(json_of(*eval_of(json_of(e))), json_of(e));
+  Json strange = json_of(e);
+  strange["sources"] = {3, Json::object(), {{"source", 4}}, {{"source", "c"}}};
+  EXPECT_EQ(eval_of(strange)->sources.size(), 1U);
 
   LayerRecord l;
   l.step = 2;

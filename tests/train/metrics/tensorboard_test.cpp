@@ -142,6 +142,47 @@ TEST(Tensorboard, ReadsBack) {
   EXPECT_EQ(eval.at("validation/loss"), 1.5F);
 }
 
+TEST(Tensorboard, LayersAndEventsReadBack) {
+  const TempFolder folder;
+  TensorboardWriter writer(folder / "tensorboard");
+  LayerRecord layer;
+  layer.step = 20;
+  layer.layer = 3;
+  layer.expert_load = {30, 10, 0, 0};
+  layer.index_captured = 0.75;
+  EXPECT_TRUE(writer.write(layer, 2.5));
+  layer.layer = LayerRecord::kMtp;
+  layer.index_captured = std::nan("");
+  EXPECT_TRUE(writer.write(layer, 2.5));
+  layer.expert_load.clear();
+  EXPECT_TRUE(writer.write(layer, 2.5));  // nothing to say
+  EXPECT_TRUE(writer.write(
+      EventRecord{20, "sample", {{"prompt", "And "}, {"text", "he\nsaid \xff"}}, 3.0}));
+  EXPECT_TRUE(
+      writer.write(EventRecord{21, "diverged", {{"loss", 249.0}, {"reason", "high"}}, 4.0}));
+
+  const auto records = read_records(contents(writer.path()));
+  ASSERT_EQ(records.size(), 5U);
+  const auto scalars = scalars_of(read_message(records[1]));
+  EXPECT_EQ(scalars.at("experts/imbalance_layer_3"), 3.0F);
+  EXPECT_EQ(scalars.at("indexers/captured_layer_3"), 0.75F);
+  EXPECT_EQ(scalars_of(read_message(records[2])).size(), 1U);
+  EXPECT_EQ(scalars_of(read_message(records[2])).count("experts/imbalance_mtp"), 1U);
+
+  const auto text_of = [&](std::size_t record, const std::string& tag) {
+    const Fields event = read_message(records[record]);
+    const Fields value = read_message(read_message(event.find(5)->second).find(1)->second);
+    EXPECT_EQ(value.find(1)->second, tag);
+    const Fields metadata = read_message(value.find(9)->second);
+    EXPECT_EQ(read_message(metadata.find(1)->second).find(1)->second, "text");
+    const Fields tensor = read_message(value.find(8)->second);
+    EXPECT_EQ(word<std::int64_t>(tensor.find(1)->second, 0), 7);  // DT_STRING
+    return tensor.find(8)->second;
+  };
+  EXPECT_EQ(text_of(3, "sample/And "), "    And he\n    said \xEF\xBF\xBD");
+  EXPECT_EQ(text_of(4, "event/diverged"), "    loss: 249.0\n    reason: high\n    ");
+}
+
 TEST(Tensorboard, AResumeGetsItsOwnFileAndPurgesLaterSteps) {
   const TempFolder folder;
   const TensorboardWriter first(folder / "tensorboard"), second(folder / "tensorboard", 40);

@@ -232,8 +232,12 @@ ParityComparison compared(const ParityCase& c, const std::string& changed = "", 
   for (const auto& [name, want] : c.grad) result.gradient(name, values("grad/" + name, want));
   for (const auto& [name, want] : c.grad_ce) result.gradient_ce(name, values("ce/" + name, want));
   result.losses(losses("loss", *c.losses));
-  const std::vector<GoldenLosses> adamw{c.adamw[0].losses, losses("adamw", c.adamw[1].losses)};
-  const std::vector<GoldenLosses> muon{c.muon[0].losses, losses("muon", c.muon[1].losses)};
+  const auto steps = [&](const std::string& name, std::vector<GoldenStep> all) {
+    all[1].losses = losses(name, all[1].losses);
+    if (name + "_grad_norm" == changed) *all[0].grad_norm *= factor;
+    return all;
+  };
+  const std::vector<GoldenStep> adamw = steps("adamw", c.adamw), muon = steps("muon", c.muon);
   result.adamw(adamw);
   result.muon(muon);
   return result;
@@ -246,11 +250,17 @@ TEST(ParityComparison, PassesOnItsOwnNumbersAndFailsBeyondEachTolerance) {
   const struct {
     const char* name;
     double tolerance;
-  } bounds[] = {{"logits", 5e-6},          {"mtp_logits", 5e-6},
-                {"streams.1", 5e-6},       {"loss", 1e-6},
-                {"loss_parts", 2e-5},      {"adamw", 5e-6},
-                {"muon_parts", 2e-5},      {"grad/embed.weight", 2e-4},
-                {"ce/embed.weight", 2e-4}, {"grad/hc_head_base", 5e-3}};
+  } bounds[] = {{"logits", 5e-6},
+                {"mtp_logits", 5e-6},
+                {"streams.1", 5e-6},
+                {"loss", 1e-6},
+                {"loss_parts", 2e-5},
+                {"adamw", 5e-6},
+                {"muon_parts", 2e-5},
+                {"adamw_grad_norm", 2e-5},
+                {"grad/embed.weight", 2e-4},
+                {"ce/embed.weight", 2e-4},
+                {"grad/hc_head_base", 5e-3}};
   for (const auto& [name, tolerance] : bounds) {
     SCOPED_TRACE(name);
     EXPECT_TRUE(compared(c, name, static_cast<float>(1 + 0.7 * tolerance)).passed());

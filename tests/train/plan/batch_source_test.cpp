@@ -109,8 +109,7 @@ TEST(BatchSource, TheFingerprintKnowsEveryLength) {
   EXPECT_NE(fingerprint(), all);
   config.train.stages.clear();
   const std::string alone = fingerprint();
-  EXPECT_EQ(alone,
-            load_data(data_config(config, 32), ByteTokenizer()).train.fingerprint());
+  EXPECT_EQ(alone, load_data(data_config(config, 32), ByteTokenizer()).train.fingerprint());
 }
 
 }  // namespace

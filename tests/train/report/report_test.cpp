@@ -147,6 +147,57 @@ TEST(Report, NumbersThatWentBadAreShownNotDrawn) {
   EXPECT_THAT(worse, HasSubstr("at 20 steps: 1, 2, 3, 4, 5 and more"));
 }
 
+TEST(Report, TheHeadSaysWhatWasRunAndHowItEnded) {
+  ReportInput input = small_run(50);
+  const EventRecord start = {.step = 0,
+                             .event = "start",
+                             .fields = {{"program", "shoal 9"},
+                                        {"commit", "abc-dirty"},
+                                        {"compiler", "GNU 12"},
+                                        {"config_hash", std::string(64, 'f')},
+                                        {"parameters", 1234567},
+                                        {"threads", 4},
+                                        {"cores", 8},
+                                        {"cpu", "A <fast> one"},
+                                        {"instruction_set", "x86-64-v3"},
+                                        {"products", "avx512"}}};
+  const EventRecord warning = {.step = 0, .event = "warning", .fields = {{"reason", "early"}}};
+  const EventRecord fork = {
+      .step = 20,
+      .event = "fork",
+      .fields = {{"parent", "/runs/<a>"},
+                 {"changed", {{"optim.lr", {{"old", 0.1}, {"new", 0.2}}}, {"odd", 3}}}}};
+  const EventRecord end = {.step = 50,
+                           .event = "end",
+                           .fields = {{"reason", "done"},
+                                      {"run_seconds", 100.0},
+                                      {"train_seconds", 90.0},
+                                      {"eval_seconds", 5.0},
+                                      {"save_seconds", 3.0},
+                                      {"tokens_per_second", 4100.0},
+                                      {"peak_resident_bytes", 300 << 20}}};
+  const EventRecord diverged = {
+      .step = 50, .event = "diverged", .fields = {{"reason", "it <did>"}}};
+  input.history.events = {start, warning, fork, diverged, end};
+  std::string page = render_report(input);
+  expect_well_formed(page);
+  for (const char* text :
+       {"1,234,567 parameters",
+        "A &lt;fast&gt; one; threads: 4, cores: 8; x86-64-v3, products with "
+        "avx512",
+        "shoal 9, commit abc-dirty, GNU 12", "SHA-256 ffffffffffffffff<",
+        "/runs/&lt;a&gt;, at step 20; optim.lr: 0.1 -&gt; 0.2, odd: ? -&gt; ?",
+        "300 MiB at the most", "0:01:40: 0:01:30 in training steps", "4.10k tokens per second",
+        "<p class=\"alarm\">it &lt;did&gt;</p>", "<p class=\"alarm\">early</p>", ">fork</text>"}) {
+    EXPECT_THAT(page, HasSubstr(text));
+  }
+  // What an earlier process said may have been put right since, and this one has not ended.
+  input.history.events.push_back(start);
+  page = render_report(input);
+  EXPECT_THAT(page, Not(HasSubstr("class=\"alarm\"")));
+  EXPECT_THAT(page, Not(HasSubstr("300 MiB at the most")));
+}
+
 TEST(Report, TextOfTheRunStaysText) {
   const std::string evil = "</style><script>alert(1)</script>\x1b[2J\"' onload=x \xff";
   ReportInput input = small_run(3);

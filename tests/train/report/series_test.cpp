@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace shoal {
 namespace {
@@ -52,6 +53,57 @@ TEST(Series, SmoothingIgnoresASpikeAndFollowsTheCourse) {
   EXPECT_EQ(t.x.back(), 19999.0);
   for (std::size_t i = 0; i < t.x.size(); ++i) EXPECT_NEAR(t.y[i], t.x[i] * 0.001, 0.8) << i;
   EXPECT_EQ(smoothed(ramp(50)).y, ramp(50).y);
+}
+
+Series of(std::size_t n, const std::function<double(std::size_t)>& y) {
+  Series s{"by hand", {}, {}};
+  for (std::size_t i = 0; i < n; ++i) {
+    s.x.push_back(static_cast<double>(i + 1));
+    s.y.push_back(y(i));
+  }
+  return s;
+}
+
+// A line stays itself up to its last point: looking back would lag behind it.
+TEST(Series, SmoothingEndsWhereTheSeriesEnds) {
+  for (const std::size_t n : {80U, 81U, 100U, 161U, 600U, 5000U, 100000U}) {
+    SCOPED_TRACE(n);
+    const auto falling = [&](std::size_t i) {
+      return 6.0 - 5.0 * static_cast<double>(i) / static_cast<double>(n - 1);
+    };
+    const Series t = smoothed(of(n, falling));
+    for (std::size_t c = 0; c < t.x.size(); ++c) {
+      EXPECT_NEAR(t.y[c], falling(static_cast<std::size_t>(t.x[c]) - 1), 1e-12) << c;
+    }
+    EXPECT_EQ(t.y.back(), 1.0);
+  }
+  const Series drop = smoothed(of(100, [](std::size_t i) { return i < 99 ? 1.519 : 1.166; }));
+  EXPECT_EQ(drop.y.back(), 1.166);
+}
+
+// A weighted part of the loss where its weight changes, in the middle and shortly before the end:
+// every point of the course lies among the values of its own side.
+TEST(Series, SmoothingKeepsAJump) {
+  for (const std::size_t at : {50U, 500U, 985U, 997U, 999U}) {
+    const Series t = smoothed(of(1000, [&](std::size_t i) {
+      return (i < at ? 0.3 : 0.1) * (2.0 + (i % 3 == 0 ? 0.5 : i % 3 == 1 ? -0.5 : 0.0));
+    }));
+    for (std::size_t c = 0; c < t.x.size(); ++c) {
+      const double weight = t.x[c] <= static_cast<double>(at) ? 0.3 : 0.1;
+      EXPECT_GE(t.y[c], weight * 1.5 - 1e-12) << at << " at " << t.x[c];
+      EXPECT_LE(t.y[c], weight * 2.5 + 1e-12) << at << " at " << t.x[c];
+    }
+  }
+}
+
+TEST(Series, SmoothingLeavesGapsOut) {
+  Series s = of(400, [](std::size_t i) { return static_cast<double>(i); });
+  s.y[200] = s.y[203] = std::nan("");
+  const Series t = smoothed(s);
+  EXPECT_TRUE(std::isnan(t.y[200]));
+  for (const std::size_t i : {198U, 199U, 201U, 202U, 204U}) {
+    EXPECT_NEAR(t.y[i], s.y[i], 1.0) << i;
+  }
 }
 
 }  // namespace

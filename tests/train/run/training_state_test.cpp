@@ -28,11 +28,12 @@ std::string bits(const StateView& view) {
 // What a checkpoint on disk would give back.
 LoadedState through_a_file(TrainingState& state) {
   StateView view = state.view();
+  view.config = "run: {}";
   return parse_image(build_image(view), "x");
 }
 
 // A model in training, with a queue and a counter beside it that later features may keep.
-struct Run {
+struct Training {
   std::unique_ptr<Model> model;
   Tape tape;
   std::unique_ptr<StepRunner> runner;
@@ -41,7 +42,7 @@ struct Run {
   std::vector<double> window{1.0};
   std::int64_t counter = 0;
 
-  explicit Run(std::uint64_t seed) : model(random_model(hybrid_config(), seed)) {
+  explicit Training(std::uint64_t seed) : model(random_model(hybrid_config(), seed)) {
     runner = std::make_unique<StepRunner>(*model, tape, StepRunner::Options{});
     state.add(*model);
     state.add(runner->optimizer());
@@ -74,7 +75,7 @@ struct Run {
 };
 
 TEST(TrainingState, ASnapshotIsTheCheckpointOfItsStep) {
-  Run run(1);
+  Training run(1);
   run.train(3);
   const LoadedState snapshot = run.state.snapshot();
   const LoadedState file = through_a_file(run.state);
@@ -88,7 +89,7 @@ TEST(TrainingState, ASnapshotIsTheCheckpointOfItsStep) {
   EXPECT_EQ(run.train(10), loss);
   EXPECT_EQ(run.bits(), want);
 
-  Run other(2);  // another process: other numbers until it loads
+  Training other(2);  // another process: other numbers until it loads
   other.train(1);
   other.state.load(file, "step-3");
   EXPECT_EQ(other.bits(), then);
@@ -97,7 +98,7 @@ TEST(TrainingState, ASnapshotIsTheCheckpointOfItsStep) {
 }
 
 TEST(TrainingState, ListsComeBackWithTheirLength) {
-  Run run(1);
+  Training run(1);
   run.queue = {7, 8, 9};
   run.window.clear();
   const LoadedState file = through_a_file(run.state);
@@ -109,7 +110,7 @@ TEST(TrainingState, ListsComeBackWithTheirLength) {
 }
 
 TEST(TrainingState, AnOlderCheckpointMayLackWhatHasABeginning) {
-  Run run(1);
+  Training run(1);
   const LoadedState file = through_a_file(run.state);
   std::int64_t since = 5;
   std::vector<float> later{1.0F};
@@ -132,7 +133,7 @@ TEST(TrainingState, AnOlderCheckpointMayLackWhatHasABeginning) {
 }
 
 TEST(TrainingState, RefusesAnotherTypeOrShape) {
-  Run run(1);
+  Training run(1);
   const std::string before = run.bits();
   LoadedState file = through_a_file(run.state);
   for (LoadedArray& a : file.arrays) {
@@ -144,8 +145,9 @@ TEST(TrainingState, RefusesAnotherTypeOrShape) {
 }
 
 TEST(TrainingState, AnImportedModelBringsItsWeightsAlone) {
-  Run source(2), run(1);
+  Training source(2), run(1);
   StateView weights = model_view(*source.model);
+  weights.config = "run: {}";
   run.queue = {3};
   run.state.load(parse_image(build_image(weights), "x"), "x");
   EXPECT_EQ(std::memcmp(run.model->store().values().data(), source.model->store().values().data(),

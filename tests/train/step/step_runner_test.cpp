@@ -501,7 +501,7 @@ TEST(StepRunner, GoesOnInAnotherStage) {
   staged.runner->set_micro_batches(1);
   StepRunner made_for_it(*alone.model, alone.tape, options);
   for (int step = 1; step <= 3; ++step) {
-    const StepOutcome a = staged.runner->step(longer, {}, step, 1e-3);
+    const StepOutcome a = staged.runner->step(longer, step_plan({}, step));
     const StepOutcome b = made_for_it.step(longer, step_plan({}, step));
     EXPECT_EQ(a.loss(), b.loss());
     EXPECT_EQ(a.grads.norm, b.grads.norm);
@@ -510,7 +510,7 @@ TEST(StepRunner, GoesOnInAnotherStage) {
   if (!testing::heap_is_counted()) return;
   const long heap = heap_calls();
   for (int step = 4; step < 12; ++step) {
-    EXPECT_TRUE(staged.runner->step(longer, {}, step, 1e-3).updated);
+    EXPECT_TRUE(staged.runner->step(longer, step_plan({}, step)).updated);
   }
   EXPECT_EQ(heap_calls() - heap, 0);
 }

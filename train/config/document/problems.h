@@ -22,9 +22,12 @@ class Problems {
   void add(const Place& place, const std::string& key, const Detail&... what) {
     add_text(place, key, concat(what...));
   }
+  // Another key may have meant this one, whose value is not to be relied on then.
+  void doubt(const std::string& key) { doubted_.insert(key); }
   bool empty() const { return found_.empty(); }
   // Was something said of this key, of a part of it, or of a map around it?
   bool touches(const std::string& key) const;
+  bool doubts(const std::string& key) const { return doubted_.contains(key) || touches(key); }
   std::string text() const;
   void throw_if_any(Failure why) const;
 
@@ -37,7 +40,7 @@ class Problems {
     std::string line;
   };
   std::vector<Problem> found_;
-  std::set<std::string> keys_;
+  std::set<std::string> keys_, doubted_;
 };
 
 }  // namespace shoal

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "train/config/published/published_keys.h"
@@ -38,7 +39,6 @@ constexpr const char* kSilent[] = {
     "architectures",
     "chunk_size_feed_forward",
     "dtype",
-    "expert_dtype",
     "id2label",
     "is_encoder_decoder",
     "label2id",
@@ -54,7 +54,6 @@ constexpr const char* kSilent[] = {
     "transformers_version",
     "partial_rotary_factor",
     "_name_or_path",
-    "quantization_config",
     "rope_parameters.main.partial_rotary_factor",
     "max_sequence_length",
     "rope_parameters.compress.partial_rotary_factor",

@@ -83,6 +83,7 @@ void read_ratios(Node& model, const Node& ratios, Problems& problems) {
   if (ratios.kind != Node::Kind::kList || given < layers) {
     problems.add(place, "model.compress_ratios", "no list with a number for each of ", layers,
                  " layers; give one");
+    problems.doubt("model.layer_types");
     layers = 0;
   }
   Node types = empty(Node::Kind::kList, place);
@@ -95,6 +96,7 @@ void read_ratios(Node& model, const Node& ratios, Problems& problems) {
       problems.add(ratio.place, "model.compress_ratios", describe(ratio), " (layer ", l,
                    ") is not known; use 0 for a window layer, ", rates.sparse, " for CSA, ",
                    rates.heavy.empty() ? "128" : rates.heavy, " for HCA");
+      problems.doubt("model.layer_types");
     }
   }
   add_rates(model, rates, place);

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "train/config/schema/layer_list.h"
 #include "train/config/schema/schema.h"
 
 // How the table of schema.cpp makes its keys: one function per form of value. Only for the files
@@ -24,6 +26,8 @@ inline constexpr Bounds kPositive{.low = 0, .high = kInfinity, .low_open = true}
 inline constexpr Bounds kNotNegative{.low = 0};
 inline constexpr Bounds kShare{.low = 0, .high = 1};
 inline constexpr Bounds kBelowOne{.low = 0, .high = 1, .high_open = true};
+// Of what decays by a factor in every step: 1 in single precision would keep all of it for ever.
+inline constexpr Bounds kDecay{.low = 0, .high = 0.9999999};
 inline constexpr Bounds kSize{.low = 1, .high = static_cast<double>(kMaxSize)};
 inline constexpr Bounds kSizeOrZero{.low = 0, .high = static_cast<double>(kMaxSize)};
 
@@ -124,7 +128,12 @@ std::optional<Enum> read_enum(const Node& node, const std::string& key, Problems
   return chosen ? std::optional(Names<Enum>::kAll[*chosen]) : std::nullopt;
 }
 
-// `at` is a generic lambda that names the field: [](auto& c) -> auto& { return c.optim.lr; }
+// `at` names the field: SHOAL_FIELD(optim.lr).
+template <class At>
+const auto& value_at(const RunConfig& c, At at) {
+  return at(const_cast<RunConfig&>(c));
+}
+
 template <class At>
 Key integer(const std::string& path, At at, const Bounds& range, std::string unit,
             std::string help) {
@@ -136,7 +145,7 @@ Key integer(const std::string& path, At at, const Bounds& range, std::string uni
   key.read = [at, range, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_integer(node, path, range, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -151,7 +160,7 @@ Key number(const std::string& path, At at, const Bounds& range, std::string unit
   key.read = [at, range, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_number(node, path, range, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -161,7 +170,7 @@ Key boolean(const std::string& path, At at, std::string help) {
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_bool(node, path, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -171,7 +180,7 @@ Key text(const std::string& path, At at, std::string help) {
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_text(node, path, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -186,7 +195,7 @@ Key path_or(const std::string& path, const std::string& word, At at, std::string
       at(c) = *value;
     }
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(c)); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -197,33 +206,47 @@ Key choice(const std::string& path, At at, const std::string& help) {
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (const auto value = read_enum<Enum>(node, path, problems)) at(c) = *value;
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(name_of(at(c))); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(name_of(value_at(c, at))); };
   return key;
 }
 
+// Short names of layers, as papers have them, beside a config.json's.
+template <class Enum>
+std::vector<std::pair<std::string, Enum>> layer_names() {
+  std::vector<std::pair<std::string, Enum>> names;
+  if constexpr (std::is_same_v<Enum, AttentionKind>) {
+    names = {{"window", AttentionKind::kSliding},
+             {"csa", AttentionKind::kCompressedSparse},
+             {"hca", AttentionKind::kHeavilyCompressed},
+             {"full", AttentionKind::kFull}};
+  }
+  for (const Enum value : Names<Enum>::kAll) names.emplace_back(name_of(value), value);
+  return names;
+}
+
+// A list with one value for each layer; see layer_list.h.
 template <class At>
-Key choices(const std::string& path, At at, const std::string& help) {
+Key layers(const std::string& path, At at, const std::string& help) {
   using List = std::decay_t<decltype(at(std::declval<RunConfig&>()))>;
   using Enum = typename List::value_type;
-  Key key{.path = path, .form = Form::kChoices, .choices = names_that_work<Enum>(), .help = help};
-  key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
-    if (node.kind != Node::Kind::kList) {
-      problems.add(node.place, path, "has ", describe(node), "; give a list, one per layer");
-      return;
+  Key key{.path = path, .form = Form::kLayers, .help = help};
+  for (const auto& [name, value] : layer_names<Enum>()) key.choices.push_back(name);
+  key.read = [at, path, names = key.choices](const Node& node, RunConfig& c, Problems& problems) {
+    const auto read = read_layer_list(node, path, static_cast<std::size_t>(kMaxLayers), problems);
+    if (!read) return;
+    std::vector<Enum> values;
+    for (const Node& name : read->names) {
+      const auto chosen = read_choice(name, path, names, problems);
+      if (chosen) values.push_back(layer_names<Enum>()[*chosen].second);
     }
-    if (node.items.size() > static_cast<std::size_t>(kMaxLayers)) {
-      problems.add(node.place, path, node.items.size(), " entries; give at most ", kMaxLayers);
-      return;
-    }
+    if (values.size() != read->names.size()) return;
     List list;
-    for (const Node& item : node.items) {
-      if (const auto value = read_enum<Enum>(item, path, problems)) list.push_back(*value);
-    }
-    if (list.size() == node.items.size()) at(c) = std::move(list);
+    for (const std::size_t i : read->order) list.push_back(values[i]);
+    at(c) = std::move(list);
   };
   key.value = [at](const RunConfig& c) {
     nlohmann::json list = nlohmann::json::array();
-    for (const Enum value : at(c)) list.push_back(name_of(value));
+    for (const Enum value : value_at(c, at)) list.push_back(name_of(value));
     return list;
   };
   return key;
@@ -235,7 +258,7 @@ inline Key texts(const std::string& path, std::vector<std::string>& (*at)(RunCon
   key.read = [at, path](const Node& node, RunConfig& c, Problems& problems) {
     if (auto value = read_texts(node, path, problems)) at(c) = std::move(*value);
   };
-  key.value = [at](const RunConfig& c) { return nlohmann::json(at(const_cast<RunConfig&>(c))); };
+  key.value = [at](const RunConfig& c) { return nlohmann::json(value_at(c, at)); };
   return key;
 }
 
@@ -244,8 +267,10 @@ inline Key harmless(Key key) {
   return key;
 }
 
-// Names a field of RunConfig, const or not.
-#define SHOAL_FIELD(member) \
-  [](auto& c) -> auto& { return c.member; }
+// Names a field of RunConfig: a plain pointer, so that keys of one type share their code.
+#define SHOAL_FIELD(member)     \
+  +[](RunConfig & c) -> auto& { \
+    return c.member;            \
+  }
 
 }  // namespace shoal::key_makers

@@ -6,6 +6,7 @@
 
 #include "train/config/document/suggest.h"
 #include "train/config/schema/schema.h"
+#include "train/config/schema/unsupported.h"
 
 namespace shoal {
 namespace {
@@ -40,7 +41,7 @@ class KeyReader {
       } else if (is_section(path)) {
         read_section(map.items[i], path);
       } else {
-        refuse(map.keys[i], section, path);
+        refuse(map.keys[i], map.items[i], section, path);
       }
     }
   }
@@ -60,7 +61,12 @@ class KeyReader {
     }
   }
 
-  void refuse(const Node::Key& key, const std::string& section, const std::string& path) {
+  void refuse(const Node::Key& key, const Node& value, const std::string& section,
+              const std::string& path) {
+    if (const auto reason = unsupported(path, value, unknown_ != nullptr)) {
+      if (!reason->empty()) problems_.add(key.place, path, *reason);
+      return;
+    }
     if (unknown_ != nullptr) {
       unknown_->push_back(path);
       return;
@@ -76,10 +82,12 @@ class KeyReader {
     if (++suggestions_ > kMaxSuggestions) return "unknown key";
     const std::vector<std::string> here = names_inside(section);
     if (const auto meant = suggest(name, here)) {
+      problems_.doubt((section.empty() ? "" : section + ".") + *meant);
       return "unknown key; did you mean '" + *meant + "'?";
     }
     for (const Key& key : schema()) {
       if (key.name() == name) {
+        problems_.doubt(key.path);
         return "unknown key; did you mean '" + key.path + "'?";
       }
     }

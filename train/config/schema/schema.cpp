@@ -26,16 +26,35 @@ nlohmann::json corpora_json(const std::vector<CorpusSpec>& corpora) {
   return list;
 }
 
+// Tasks whole, but where their haystack lies; of texts the weights, where they count.
+nlohmann::json numbers_of(const std::vector<CorpusSpec>& corpora) {
+  nlohmann::json weights = nlohmann::json::array();
+  bool weighted = false;
+  for (const CorpusSpec& corpus : corpora) {
+    if (corpus.task) {
+      nlohmann::json task = task_json(*corpus.task);
+      if (task.contains("haystack")) task["haystack"] = "";
+      return task;
+    }
+    weights.push_back(corpus.weight);
+    weighted |= corpus.weight != 1.0;
+  }
+  return weighted ? weights : nlohmann::json("texts");
+}
+
 Key corpora_key() {
   Key key{.path = "data.train",
           .form = Form::kCorpora,
           .help =
-              "what to train on: text, .jsonl with \"text\", .tokens, or folders of them; or one "
+              "what to train on: text, .jsonl with \"text\", .tokens, or folders of them; with "
+              "weights ({path: a.txt, weight: 2}) that many parts of the training sequences come "
+              "from each, whatever their sizes; without, each sequence comes once an epoch; or one "
               "synthetic task; required to train"};
   key.read = [](const Node& node, RunConfig& c, Problems& problems) {
     if (auto value = read_corpora(node, "data.train", problems)) c.data.train = std::move(*value);
   };
   key.value = [](const RunConfig& c) { return corpora_json(c.data.train); };
+  key.numbers = [](const RunConfig& c) { return numbers_of(c.data.train); };
   return key;
 }
 
@@ -43,7 +62,9 @@ Key validation_key() {
   Key key{.path = "data.validation",
           .form = Form::kValidation,
           .range = kBelowOne,
-          .help = "held-out share of the documents, chosen by hash; or a list like data.train"};
+          .help =
+              "share of the documents that is held out, about: the hash of each decides, whatever "
+              "else there is; or a list like data.train, without weights"};
   key.read = [](const Node& node, RunConfig& c, Problems& problems) {
     if (node.kind != Node::Kind::kList) {
       const auto share = read_number(node, "data.validation", kBelowOne, problems);
@@ -57,10 +78,17 @@ Key validation_key() {
       return;
     }
     if (auto files = read_corpora(node, "data.validation", problems)) {
+      for (std::size_t i = 0; i < files->size(); ++i) {
+        if ((*files)[i].weight == 1.0) continue;
+        problems.add(node.items[i].place, "data.validation",
+                     "a weight means nothing here: all of it is evaluated; give the path alone");
+        return;
+      }
       c.data.validation_files = std::move(*files);
       c.data.validation_share = 0.0;
     }
   };
+  key.numbers = [](const RunConfig& c) { return nlohmann::json(c.data.validation_share); };
   key.value = [](const RunConfig& c) {
     return c.data.validation_files.empty() ? nlohmann::json(c.data.validation_share)
                                            : corpora_json(c.data.validation_files);
@@ -236,12 +264,12 @@ std::vector<Key> optim_keys() {
              "largest norm of the gradient; 0: no clipping"),
       number("optim.weight_decay", SHOAL_FIELD(optim.weight_decay), kNotNegative, "",
              "decoupled; times the rate"),
-      number("optim.beta1", SHOAL_FIELD(optim.beta1), kBelowOne, "",
+      number("optim.beta1", SHOAL_FIELD(optim.beta1), kDecay, "",
              "AdamW: decay of the first moment"),
-      number("optim.beta2", SHOAL_FIELD(optim.beta2), kBelowOne, "",
+      number("optim.beta2", SHOAL_FIELD(optim.beta2), kDecay, "",
              "AdamW: decay of the second moment"),
       number("optim.eps", SHOAL_FIELD(optim.eps), kPositive, "", "AdamW: added to the root"),
-      number("optim.momentum", SHOAL_FIELD(optim.momentum), kBelowOne, "", "Muon: of the gradient"),
+      number("optim.momentum", SHOAL_FIELD(optim.momentum), kDecay, "", "Muon: of the gradient"),
       number("optim.update_rms", SHOAL_FIELD(optim.update_rms), kPositive, "",
              "Muon: RMS of an update at rate 1"),
       choice("optim.matrices", SHOAL_FIELD(optim.matrices),

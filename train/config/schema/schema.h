@@ -1,6 +1,6 @@
 #pragma once
 #include <functional>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -18,7 +18,7 @@ enum class Form {
   kText,
   kPath,         // stored absolute
   kChoice,       // one of `choices`
-  kChoices,      // a list of them
+  kLayers,       // a list of them, one a layer, with repetition
   kTexts,        // a list of text
   kCorpora,      // a list of paths or {path, weight}
   kValidation,   // a share of the documents, or kCorpora
@@ -41,6 +41,9 @@ struct Key {
 
   // Stores the node's value, or says what is wrong with it.
   std::function<void(const Node&, RunConfig&, Problems&)> read{};
+  // Of a value that changes numbers: what of it does, where that is not all. Where texts lie does
+  // not; what they hold is the fingerprint's to tell (Trainer::resume_run).
+  std::function<nlohmann::json(const RunConfig&)> numbers{};
   // The value as JSON, whose text is YAML too. Of a default RunConfig: the default.
   std::function<nlohmann::json(const RunConfig&)> value{};
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <vector>
 
@@ -60,8 +61,8 @@ std::string type_text(const Key& key) {
       return "path";
     case Form::kChoice:
       return joined(key.choices, " or ");
-    case Form::kChoices:
-      return "list of " + joined(key.choices, ", ");
+    case Form::kLayers:
+      return "list of " + joined(key.choices, ", ") + ", with xN";
     case Form::kTexts:
       return "list of texts";
     case Form::kCorpora:
@@ -128,10 +129,11 @@ ordered_json value_schema(const Key& key) {
     case Form::kChoice:
       json["enum"] = key.choices;
       return json;
-    case Form::kChoices:
-      json["type"] = "array";
-      json["items"] = {{"enum", key.choices}};
+    case Form::kLayers:  // YAML takes "(csa, hca) x4" apart at its comma: any text may be a part
+      json["type"] = {"array", "string"};
+      json["items"] = {{"type", "string"}, {"minLength", 1}};
       json["maxItems"] = kMaxLayers;
+      json["examples"] = ordered_json::array({key.choices});
       return json;
     case Form::kTexts:
       json["type"] = "array";

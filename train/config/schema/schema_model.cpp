@@ -26,22 +26,22 @@ std::vector<Key> rope_keys(const std::string& which, const std::string& alias, A
   const std::string at_path = "model.rope_parameters." + which + ".";
   std::vector<Key> keys = {
       number(
-          at_path + "rope_theta", [at](auto& c) -> auto& { return at(c).theta; },
+          at_path + "rope_theta", [at](RunConfig & c) -> auto& { return at(c).theta; },
           {.low = 1, .high = kInfinity, .low_open = true}, "", "base of the rotary frequencies"),
       rope_type(at_path + "rope_type", at),
       number(
-          at_path + "factor", [at](auto& c) -> auto& { return at(c).factor; }, {.low = 1}, "",
+          at_path + "factor", [at](RunConfig & c) -> auto& { return at(c).factor; }, {.low = 1}, "",
           "yarn: how much longer contexts get"),
       integer(
           at_path + "original_max_position_embeddings",
-          [at](auto& c) -> auto& { return at(c).original_max_position_embeddings; }, kSize,
+          [at](RunConfig & c) -> auto& { return at(c).original_max_position_embeddings; }, kSize,
           "tokens", "yarn: the context length before stretching"),
       number(
-          at_path + "beta_fast", [at](auto& c) -> auto& { return at(c).beta_fast; }, kPositive,
-          "turns", "yarn: frequencies with more turns than this stay as they are"),
+          at_path + "beta_fast", [at](RunConfig & c) -> auto& { return at(c).beta_fast; },
+          kPositive, "turns", "yarn: frequencies with more turns than this stay as they are"),
       number(
-          at_path + "beta_slow", [at](auto& c) -> auto& { return at(c).beta_slow; }, kPositive,
-          "turns", "yarn: frequencies with fewer turns than this are stretched in full"),
+          at_path + "beta_slow", [at](RunConfig & c) -> auto& { return at(c).beta_slow; },
+          kPositive, "turns", "yarn: frequencies with fewer turns than this are stretched in full"),
   };
   keys.front().alias = alias;
   return keys;
@@ -72,9 +72,11 @@ std::vector<Key> attention_keys() {
   compressed.push_back(integer("model.compress_rates.compressed_sparse_attention",
                                SHOAL_FIELD(model.compress_rate_csa), kSize, "tokens",
                                "one compressed entry stands for"));
+  compressed.back().alias = "model.compress_rates.csa";
   compressed.push_back(integer("model.compress_rates.heavily_compressed_attention",
                                SHOAL_FIELD(model.compress_rate_hca), kSize, "tokens",
                                "one heavily compressed entry stands for"));
+  compressed.back().alias = "model.compress_rates.hca";
   compressed.push_back(integer("model.index_n_heads", SHOAL_FIELD(model.index_n_heads), kSize, "",
                                "heads of the lightning indexer"));
   compressed.push_back(integer("model.index_head_dim", SHOAL_FIELD(model.index_head_dim), kSize, "",
@@ -97,13 +99,14 @@ std::vector<Key> model_keys() {
       integer("model.num_hidden_layers", SHOAL_FIELD(model.num_hidden_layers),
               {.low = 0, .high = static_cast<double>(kMaxLayers)}, "",
               "0: the length of layer_types"),
-      choices("model.layer_types", SHOAL_FIELD(model.layer_types),
-              "attention of each layer: a window, compressed entries that an indexer chooses from "
-              "(CSA), all heavily compressed entries (HCA), each beside the window, or everything; "
-              "by default sliding_attention in num_hidden_layers layers"),
-      choices("model.mlp_layer_types", SHOAL_FIELD(model.mlp_layer_types),
-              "feed-forward of each layer: learned routing, a fixed hash of the token, or no "
-              "experts; by default moe"),
+      layers("model.layer_types", SHOAL_FIELD(model.layer_types),
+             "attention of each layer: a window, compressed entries that an indexer chooses from "
+             "(CSA), all heavily compressed entries (HCA), each beside the window, or everything; "
+             "in a config.json's names or short ones, xN repeats a name or a group, such as "
+             "[window x2, (csa, hca) x4]; by default window in num_hidden_layers layers"),
+      layers("model.mlp_layer_types", SHOAL_FIELD(model.mlp_layer_types),
+             "feed-forward of each layer: learned routing, a fixed hash of the token, or no "
+             "experts; repeated likewise, such as [hash_moe x2, moe x8]; by default moe"),
       harmless(integer("model.max_position_embeddings", SHOAL_FIELD(model.max_position_embeddings),
                        kSize, "tokens", "longest sequence the model may be used with")),
       number("model.rms_norm_eps", SHOAL_FIELD(model.rms_norm_eps), kPositive, "",

@@ -53,7 +53,7 @@ std::optional<SizesSpec> read_entry(const Node& node, const std::string& key, Pr
 }  // namespace
 
 std::optional<std::vector<SizesSpec>> read_sizes(const Node& node, const std::string& key,
-                                                  Problems& problems) {
+                                                 Problems& problems) {
   if (node.kind != Node::Kind::kList) {
     problems.add(node.place, key, "has ", describe(node),
                  "; give a list, such as [{from_step: 100, sequence_length: 2048}]");

@@ -1,6 +1,7 @@
 #include "train/config/schema/values.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -77,6 +78,14 @@ std::optional<T> parse_number(const Node& node, const std::string& key, const st
         concat("is not a ", std::is_integral_v<T> ? "whole " : "", "number; give ", wanted));
   }
   if (!std::isfinite(value)) return refuse(concat("is not finite; give ", wanted));
+  if constexpr (!std::is_integral_v<T>) {
+    // Models and optimizers compute with floats, where another number would be 0 or infinite.
+    const double size = std::abs(value);
+    if (size > FLT_MAX || (size > 0 && size < FLT_MIN)) {
+      return refuse(
+          concat("is too ", size < 1 ? "small" : "large", " for single precision; give ", wanted));
+    }
+  }
   if constexpr (std::is_integral_v<T>) {
     // 20e6 is whole; above 2^53 a double no longer says which whole number was meant.
     constexpr double kExact = 9007199254740992.0;
@@ -236,11 +245,39 @@ std::string absolute_path(const std::string& path) {
   return text;
 }
 
+std::optional<std::string> find_shorthand(const std::string& path) {
+  const auto explained = [](std::string_view what) {
+    return concat("'", excerpt(std::string(what)),
+                  "' is not expanded here, only by a shell; write the path out");
+  };
+  const std::size_t slash = path.find('/');
+  if (path == "~" || (path.starts_with("~") && slash != path.npos)) {
+    return explained(std::string_view(path).substr(0, slash));
+  }
+  for (std::size_t at = path.find('$'); at != path.npos; at = path.find('$', at + 1)) {
+    const auto is_name = [&](char c) { return is_letter(c) || c == '_'; };
+    std::size_t end = at + 1;
+    if (end < path.size() && path[end] == '{') {
+      end = std::min(path.find('}', end), path.size() - 1) + 1;
+    } else {
+      if (end == path.size() || !is_name(path[end])) continue;
+      while (end < path.size() && (is_name(path[end]) || is_digit(path[end]))) ++end;
+    }
+    // A file may have such a name.
+    std::error_code ignored;
+    const std::string up_to = path.substr(0, path.find('/', at));
+    if (!std::filesystem::exists(up_to, ignored)) {
+      return explained(std::string_view(path).substr(at, end - at));
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> read_path(const Node& node, const std::string& key, Problems& problems) {
   const auto text = read_text(node, key, problems);
   if (!text) return std::nullopt;
-  if (*text == "~" || text->compare(0, 2, "~/") == 0) {
-    problems.add(node.place, key, describe(node), ": '~' is not expanded here; write the folder");
+  if (const auto shorthand = find_shorthand(*text)) {
+    problems.add(node.place, key, describe(node), ": ", *shorthand);
     return std::nullopt;
   }
   return absolute_path(*text);

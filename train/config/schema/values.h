@@ -25,7 +25,8 @@ struct Bounds {
 std::string number_text(double value);
 
 // Each of these turns a node into a value, or says what is wrong with it (as `key`) and gives none.
-// Numbers: decimal, 20e6 is a whole number, no leading zeros, no underscores, no quotes, finite.
+// Numbers: decimal, 20e6 is a whole number, no leading zeros, no underscores, no quotes, finite; a
+// number that is not whole has to be one in single precision, too.
 std::optional<std::int64_t> read_integer(const Node& node, const std::string& key,
                                          const Bounds& range, Problems& problems);
 std::optional<std::uint64_t> read_seed(const Node& node, const std::string& key,
@@ -40,6 +41,8 @@ std::optional<std::string> read_text(const Node& node, const std::string& key, P
 // trailing slash.
 std::optional<std::string> read_path(const Node& node, const std::string& key, Problems& problems);
 std::string absolute_path(const std::string& path);
+// "~" or "$HOME" in a path, which only a shell expands: what to say of it.
+std::optional<std::string> find_shorthand(const std::string& path);
 // The index of the name in `names`.
 std::optional<std::size_t> read_choice(const Node& node, const std::string& key,
                                        const std::vector<std::string>& names, Problems& problems);

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <nlohmann/json.hpp>
+
 #include "tests/train/config/config_files.h"
 
 namespace shoal {
@@ -62,8 +64,7 @@ json published_file() {
     "hc_eps": 1e-06, "rms_norm_eps": 1e-06, "num_nextn_predict_layers": 1,
     "initializer_range": 0.02, "attention_bias": false, "attention_dropout": 0.0,
     "tie_word_embeddings": false, "use_cache": true, "bos_token_id": 0, "eos_token_id": 1,
-    "torch_dtype": "bfloat16", "transformers_version": "4.57.1", "expert_dtype": "fp4",
-    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}})");
+    "torch_dtype": "bfloat16", "transformers_version": "4.57.1"})");
 }
 
 std::string problems_of(const json& file) {
@@ -168,6 +169,33 @@ TEST(ModelJson, UnknownKeysAreOneWarning) {
                                     "rope_parameters.main.twist"));
 }
 
+// Formats that would be trained in float32 without a word.
+TEST(ModelJson, WhatCannotBeHonouredIsNamed) {
+  json file = published_file();
+  file["expert_dtype"] = "fp8";
+  file["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
+  const std::string said = problems_of(file);
+  EXPECT_THAT(said, HasSubstr("config.json: expert_dtype: 'fp8' cannot be honoured"));
+  EXPECT_THAT(said,
+              HasSubstr("config.json: quantization_config: quantized weights cannot be read"));
+  file["expert_dtype"] = "bfloat16";  // how weights are stored
+  file["quantization_config"] = nullptr;
+  file["fp4"] = {{"experts", "off"}, {"indexer", "off"}};
+  std::vector<std::string> warnings;
+  EXPECT_EQ(model_from_json(file, "config.json", &warnings),
+            model_from_json(published_file(), "config.json", nullptr));
+  EXPECT_THAT(warnings, ElementsAre());
+  // Packed experts can be read, and rounding is a setting; both ways.
+  file["expert_dtype"] = "fp4";
+  file["fp4"] = {{"experts", "qat"}, {"indexer", "qat"}};
+  ModelConfig model = model_from_json(file, "config.json", &warnings);
+  EXPECT_THAT(warnings, ElementsAre());
+  EXPECT_EQ(model.fp4, (Fp4Config{Quantization::kQat, Quantization::kQat, 0}));
+  model.finish("config.json");
+  EXPECT_EQ(model_to_json(model).at("fp4"), (json{{"experts", "qat"}, {"indexer", "qat"}}));
+  EXPECT_EQ(model_to_json(model).at("model_type"), "shoal");
+}
+
 TEST(ModelJson, SaysAllThatIsWrongAtOnce) {
   json file = transformers_file();
   file["hidden_size"] = "28";
@@ -181,7 +209,8 @@ TEST(ModelJson, SaysAllThatIsWrongAtOnce) {
             "config.json: index_topk: '1.5' is not a whole number; give a whole number from 1 to "
             "2147483647\n"
             "config.json: layer_types: 'triangles' is not known; use one of "
-            "sliding_attention, compressed_sparse_attention, heavily_compressed_attention, "
+            "window, csa, hca, full, sliding_attention, compressed_sparse_attention, "
+            "heavily_compressed_attention, "
             "full_attention\n"
             "config.json: norm_topk_prob: '1' is not true or false; write true");
 }

@@ -4,9 +4,11 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
+#include "tests/support/paths.h"
 #include "tests/train/config/config_files.h"
 #include "train/config/load_config.h"
 #include "train/config/schema/schema.h"
@@ -78,7 +80,7 @@ std::string read_text_file(const std::string& path) {
 
 // SHOAL_UPDATE_DOCS=1 writes the page instead.
 TEST(Schema, TheDocumentationPageIsNotStale) {
-  const std::string path = std::string(SHOAL_SOURCE_DIR) + "/docs/config.md";
+  const std::string path = source_folder() + "/docs/config.md";
   if (std::getenv("SHOAL_UPDATE_DOCS") != nullptr) {
     std::ofstream(path) << schema_markdown();
   }
@@ -87,7 +89,7 @@ TEST(Schema, TheDocumentationPageIsNotStale) {
 }
 
 TEST(Replicas, AreCompleteAndWhatTheySay) {
-  const std::string folder = std::string(SHOAL_SOURCE_DIR) + "/configs/replicas/";
+  const std::string folder = source_folder() + "/configs/replicas/";
   const RunConfig tiny = load_config(folder + "tiny.yaml", {}, {.needs_data = true});
   EXPECT_EQ(tiny.model.vocab_size, 258);
   EXPECT_EQ(tiny.model.num_hidden_layers, 4);

@@ -1,10 +1,10 @@
-#include "train/report/run_history.h"
+#include "train/metrics/run_history.h"
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "autograd/base/check.h"
+#include "autograd/base/read_file.h"
 
 namespace shoal {
 namespace {
@@ -52,11 +52,11 @@ class LayerThinner {
 
 }  // namespace
 
-RunHistory read_history(std::istream& in) {
+RunHistory read_history(std::istream& in, const GiveUp& give_up) {
   RunHistory history;
   LayerThinner layers(history.layers);
   std::string line;
-  while (std::getline(in, line)) {
+  while (!(give_up && give_up()) && std::getline(in, line)) {
     ++history.lines;
     const std::optional<Json> object = parse_line(line);
     if (!object) {
@@ -78,12 +78,11 @@ RunHistory read_history(std::istream& in) {
   return history;
 }
 
-RunHistory read_history(const std::string& path) {
+RunHistory read_history(const std::string& path, const GiveUp& give_up) {
   std::error_code error;
   if (!std::filesystem::exists(path, error) && !error) return {};
-  std::ifstream in(path, std::ios::binary);
-  if (!in) reject(Failure::kDisk, path, ": cannot be read");
-  RunHistory history = read_history(in);
+  InputFile in(path, Failure::kDisk);
+  RunHistory history = read_history(in, give_up);
   if (in.bad()) reject(Failure::kDisk, path, ": cannot be read to its end");
   return history;
 }

@@ -1,4 +1,4 @@
-#include "train/report/run_history.h"
+#include "train/metrics/run_history.h"
 
 #include <gtest/gtest.h>
 

@@ -1,9 +1,11 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <istream>
 #include <string>
 #include <vector>
 
+#include "train/metrics/event_record.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
@@ -22,8 +24,10 @@ struct RunHistory {
 // Steps that layers are kept of: a chart has no more columns than this, and their lines are long.
 inline constexpr std::int64_t kMostLayerSteps = 1024;
 
-RunHistory read_history(std::istream& in);
+// `give_up` is asked before every line: the history ends there where it says yes.
+using GiveUp = std::function<bool()>;
+RunHistory read_history(std::istream& in, const GiveUp& give_up = nullptr);
 // A missing file is an empty history. Throws Error(kDisk) if it is there and cannot be read.
-RunHistory read_history(const std::string& path);
+RunHistory read_history(const std::string& path, const GiveUp& give_up = nullptr);
 
 }  // namespace shoal

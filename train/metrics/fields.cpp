@@ -1,0 +1,221 @@
+#include "train/metrics/fields.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+#include <string_view>
+
+#include "autograd/base/check.h"
+
+namespace shoal {
+namespace {
+
+constexpr const char* kClock = "seconds since 1970";
+
+template <class Record>
+std::vector<Field<Record>> begin_fields(const char* step) {
+  return {{"step", "steps", step, nullptr}};
+}
+
+template <class Record>
+void append(std::vector<Field<Record>>& fields, std::initializer_list<Field<Record>> more) {
+  for (const Field<Record>& field : more) fields.push_back(field);
+}
+
+template <class Record>
+void add_clamp(std::vector<Field<Record>>& fields) {
+  append<Record>(fields, {{"gate_high", "inputs", "gates above `model.swiglu_limit`",
+                           [](Record& r) -> FieldPlace { return &r.clamp.gate_high; }},
+                          {"up_high", "inputs", "up-projections above it",
+                           [](Record& r) -> FieldPlace { return &r.clamp.up_high; }},
+                          {"up_low", "inputs", "up-projections below its negative",
+                           [](Record& r) -> FieldPlace { return &r.clamp.up_low; }},
+                          {"clamp_inputs", "pairs", "pairs (gate, up) that were looked at",
+                           [](Record& r) -> FieldPlace { return &r.clamp.clamp_inputs; }}});
+}
+
+bool has_task(const EvalRecord& r) { return r.answers > 0; }
+
+bool learns_to_index(const LayerRecord& r) { return !std::isnan(r.index_kl); }
+
+std::vector<Field<StepRecord>> make_step_fields() {
+  using R = StepRecord;
+  std::vector<Field<R>> fields = begin_fields<R>("updates done, this one included: 1, 2, 3 ...");
+  append<R>(fields,
+            {{"tokens", "tokens", "positions processed so far, padding included",
+              [](R& r) -> FieldPlace { return &r.tokens; }},
+             {"loss", "nats per target", "what is minimised: `ce + mtp + balance + index_kl`",
+              [](R& r) -> FieldPlace { return &r.loss; }},
+             {"ce", "nats per target", "mean cross-entropy of the next token",
+              [](R& r) -> FieldPlace { return &r.ce; }},
+             {"mtp", "nats per target",
+              "cross-entropy of the token after next, times `loss.mtp` or `loss.mtp_late`",
+              [](R& r) -> FieldPlace { return &r.mtp; }},
+             {"balance", "nats per target",
+              "the routers' balance loss of all layers, times `loss.balance`",
+              [](R& r) -> FieldPlace { return &r.balance; }},
+             {"index_kl", "nats per target",
+              "the indexers' loss of all CSA layers, times `loss.index_kl`",
+              [](R& r) -> FieldPlace { return &r.index_kl; }},
+             {"lr", "", "learning rate of this update", [](R& r) -> FieldPlace { return &r.lr; }},
+             {"grad_norm", "", "Euclidean norm of the whole gradient, before clipping",
+              [](R& r) -> FieldPlace { return &r.grad_norm; }}});
+  add_clamp(fields);
+  append<R>(fields,
+            {{"step_seconds", "seconds", "time of the step, update included",
+              [](R& r) -> FieldPlace { return &r.step_seconds; }},
+             {"tokens_per_second", "tokens per second", "positions of the step / `step_seconds`",
+              [](R& r) -> FieldPlace { return &r.tokens_per_second; }},
+             {"matmul_peak_share", "share of 1",
+              "FLOPs of the products that the formulas need, forward and backward / "
+              "`step_seconds` / peak, where `peak_gflops` of `start` is the peak",
+              [](R& r) -> FieldPlace { return &r.matmul_peak_share; }},
+             {"time", kClock, "the end of the step", [](R& r) -> FieldPlace { return &r.time; }}});
+  return fields;
+}
+
+std::vector<Field<EvalRecord>> make_eval_fields() {
+  using R = EvalRecord;
+  std::vector<Field<R>> fields = begin_fields<R>("updates done before it");
+  append<R>(fields,
+            {{"loss", "nats per token", "mean cross-entropy of the counted tokens",
+              [](R& r) -> FieldPlace { return &r.loss; }},
+             {"bits_per_byte", "bits per byte",
+              "summed cross-entropy / ln 2 / `bytes`; null where a task is validated",
+              [](R& r) -> FieldPlace { return &r.bits_per_byte; }},
+             {"tokens", "tokens", "counted tokens", [](R& r) -> FieldPlace { return &r.tokens; }},
+             {"bytes", "bytes", "text behind them", [](R& r) -> FieldPlace { return &r.bytes; }},
+             {"answer_accuracy", "share of 1",
+              "a task's answer tokens whose likeliest guess is right; of tasks only",
+              [](R& r) -> FieldPlace { return &r.answer_accuracy; }, has_task},
+             {"answers", "tokens", "a task's answer tokens; of tasks only",
+              [](R& r) -> FieldPlace { return &r.answers; }, has_task},
+             {"sources", "",
+              "list, where there are several: `source`, and its own `loss`, `bits_per_byte`, "
+              "`tokens`, `bytes`",
+              nullptr, [](const R& r) { return !r.sources.empty(); }},
+             {"eval_seconds", "seconds", "time of the evaluation",
+              [](R& r) -> FieldPlace { return &r.eval_seconds; }},
+             {"time", kClock, "its end", [](R& r) -> FieldPlace { return &r.time; }}});
+  return fields;
+}
+
+std::vector<Field<LayerRecord>> make_layer_fields() {
+  using R = LayerRecord;
+  std::vector<Field<R>> fields = begin_fields<R>("updates done, as of `step`");
+  append<R>(fields, {{"layer", "", "0, 1, 2 ... or \"mtp\", the prediction block", nullptr},
+                     {"expert_load", "tokens",
+                      "list: how many of the step each routed expert got; empty of a dense layer",
+                      [](R& r) -> FieldPlace { return &r.expert_load; }}});
+  add_clamp(fields);
+  append<R>(fields,
+            {{"bias_low", "", "the router's lowest balancing bias; 0 where it has none",
+              [](R& r) -> FieldPlace { return &r.bias_low; }},
+             {"bias_high", "", "its highest", [](R& r) -> FieldPlace { return &r.bias_high; }},
+             {"index_kl", "nats per target",
+              "the indexer's loss without its weight; of CSA layers whose indexer learns",
+              [](R& r) -> FieldPlace { return &r.index_kl; }, learns_to_index},
+             {"index_captured", "share of 1",
+              "what the indexer has learned of attention's choice: 1 - its loss / that of a "
+              "uniform guess; of the same layers",
+              [](R& r) -> FieldPlace { return &r.index_captured; }, learns_to_index}});
+  return fields;
+}
+
+template <class Item>
+const Item* named(const std::vector<Item>& items, std::string_view name) {
+  const auto at =
+      std::find_if(items.begin(), items.end(), [&](const Item& item) { return name == item.name; });
+  return at == items.end() ? nullptr : &*at;
+}
+
+template <class Item>
+std::string unknown_fields(const Json& line, const std::string& what,
+                           const std::vector<Item>& known, const char* const* always) {
+  std::string out;
+  for (const auto& [name, value] : line.items()) {
+    bool found = named(known, name) != nullptr;
+    for (const char* const* word = always; !found && *word != nullptr; ++word)
+      found = name == *word;
+    if (!found) out += (out.empty() ? what + ": no such field: " : ", ") + name;
+  }
+  return out;
+}
+
+template <class Item>
+void put_table(std::ostream& out, const std::vector<Item>& fields) {
+  out << "| field | unit | meaning |\n|---|---|---|\n";
+  for (const Item& field : fields) {
+    out << "| `" << field.name << "` | " << field.unit << " | " << field.meaning << " |\n";
+  }
+}
+
+}  // namespace
+
+const std::vector<Field<StepRecord>>& step_fields() {
+  static const std::vector<Field<StepRecord>> fields = make_step_fields();
+  return fields;
+}
+const std::vector<Field<EvalRecord>>& eval_fields() {
+  static const std::vector<Field<EvalRecord>> fields = make_eval_fields();
+  return fields;
+}
+const std::vector<Field<LayerRecord>>& layer_fields() {
+  static const std::vector<Field<LayerRecord>> fields = make_layer_fields();
+  return fields;
+}
+
+std::string undocumented(const Json& line) {
+  static constexpr const char* kHead[] = {"kind", nullptr};
+  static constexpr const char* kEventHead[] = {"kind", "step", "event", "time", nullptr};
+  const std::string kind = line.value("kind", "");
+  if (kind == "step") return unknown_fields(line, kind, step_fields(), kHead);
+  if (kind == "eval") return unknown_fields(line, kind, eval_fields(), kHead);
+  if (kind == "layer") return unknown_fields(line, kind, layer_fields(), kHead);
+  if (kind != "event") return "no such kind: '" + kind + "'";
+  const std::string name = line.value("event", "");
+  const EventKind* event = named(event_kinds(), name);
+  if (event == nullptr) return "no such event: '" + name + "'";
+  return unknown_fields(line, "event " + name, event->fields, kEventHead);
+}
+
+std::string metrics_markdown() {
+  std::ostringstream out;
+  out << "# What a run records\n\n"
+         "`metrics.jsonl` in a run's folder holds one JSON object a line. Its `kind` is `step`, "
+         "`eval`, `layer` or\n`event`; a line that another program does not know can be passed "
+         "over. Numbers are printed so that they read\nback to the same bits; those that JSON "
+         "lacks are the strings \"nan\", \"inf\" and \"-inf\".\n\n"
+         "Of `step`, `eval` and `layer` everything but `*_seconds`, `*_per_second`, `*_share` and "
+         "`time` has the same\nbits for any number of threads, and for a run that was stopped and "
+         "resumed. Events may differ. A resumed run\ndrops the lines of later steps than its "
+         "checkpoint's and writes them again. The lines of a fork begin with its\nparent's, up to "
+         "the step where it forked.\n\n"
+         "A target is a position whose next token is predicted and counted; a pair is a gate and "
+         "an up-projection that\nmeet in a SwiGLU.\n\n"
+         "This page is generated from the tables in `train/metrics/`, which the program writes "
+         "its lines by:\n`SHOAL_UPDATE_DOCS=1 metrics_test --gtest_filter='Fields.*'`.\n";
+  out << "\n## step\n\nOne for every step.\n\n";
+  put_table(out, step_fields());
+  out << "\n## eval\n\nEvery `train.eval_every` steps and at the end.\n\n";
+  put_table(out, eval_fields());
+  out << "\n## layer\n\nOne for every layer, every `log.every` steps.\n\n";
+  put_table(out, layer_fields());
+  out << "\n## event\n\nWhat happens now and then. Every event has `step` (updates done), `event` "
+         "(its name) and `time` (seconds since\n1970).\n";
+  for (const EventKind& event : event_kinds()) {
+    out << "\n### " << event.name << "\n\n" << event.meaning << "\n";
+    if (event.fields.empty()) continue;
+    out << '\n';
+    put_table(out, event.fields);
+  }
+  out << "\n## TensorBoard\n\n"
+         "With `log.tensorboard` the folder `tensorboard/` gets the same: `train/*`, `optim/*` and "
+         "`speed/*` of every step,\n`clamp/*` as shares of `clamp_inputs`, `validation/*` of "
+         "every evaluation; of every layer\n`experts/imbalance_*`, the busiest expert's load "
+         "against an even share, and `indexers/captured_*`; as text\n`sample/*`, `event/*` and "
+         "`config`.\n";
+  return out.str();
+}
+
+}  // namespace shoal
