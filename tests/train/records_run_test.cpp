@@ -59,7 +59,7 @@ TEST(RunRecords, StartSaysWhatWasRunAndEndHowItWent) {
   for (const std::string& line : lines_of(micro / "run", "eval")) {
     evals += eval_of(*parse_line(line))->eval_seconds;
   }
-  EXPECT_NEAR(seconds("train_seconds"), steps, 0.3 * steps);
+  EXPECT_GE(seconds("train_seconds"), 0.99 * steps);
   EXPECT_GE(seconds("eval_seconds"), evals);
   EXPECT_GT(seconds("save_seconds"), 0.0);
   EXPECT_GE(seconds("run_seconds"),
@@ -152,7 +152,8 @@ TEST(RunRecords, AForkHoldsItsParentsCurve) {
 
 TEST(RunRecords, MinutesThatEndARunBeforeItsDecayAreSaid) {
   const MicroRun micro;
-  const Ended ended = micro.train("run", {"train.steps=1000000", "train.minutes=0.003"});
+  const Ended ended =
+      micro.train("run", {"train.steps=1000000", "train.minutes=0.003", "optim.warmup_steps=0"});
   EXPECT_EQ(ended.code, 0) << ended.err;
   EXPECT_THAT(ended.last_line(), HasSubstr("done at step "));
   EXPECT_THAT(ended.last_line(), HasSubstr("before the learning rate had decayed"));
