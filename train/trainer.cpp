@@ -136,15 +136,20 @@ void Trainer::take(Birth birth) {
   }
 }
 
-bool Trainer::at_end() const {
+bool Trainer::at_end(double run_seconds) const {
   if (plan_.is_complete(step())) return true;
-  return config_.train.minutes > 0.0 && clock_.earlier_seconds() >= config_.train.minutes * 60.0;
+  return config_.train.minutes > 0.0 && run_seconds >= config_.train.minutes * 60.0;
+}
+
+template <class Record>
+void Trainer::write(const Record& record) {
+  metrics_->write(record);
+  if (tensorboard_) tensorboard_->write(record);
 }
 
 void Trainer::event(const std::string& name, Json fields) {
   const EventRecord record{step(), name, std::move(fields), unix_time()};
-  metrics_->write(record);
-  if (tensorboard_) tensorboard_->write(record);
+  write(record);
 }
 
 void Trainer::begin_records() {
@@ -193,7 +198,7 @@ RunEnd Trainer::run() {
       ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
       config_.log.every, [](std::string_view line) { log_to_file(line); });
   if (evaluation_owed_) evaluate_now();
-  bool out_of_time = at_end();
+  bool out_of_time = at_end(clock_.earlier_seconds());
   while (!out_of_time && !stop_requested()) {
     const auto begin = Clock::now();
     const StepPlan plan = plan_.at(step());
@@ -212,8 +217,7 @@ RunEnd Trainer::run() {
       continue;
     }
     after_step(plan, out, seconds);
-    out_of_time = plan_.is_complete(step()) ||
-                  (config_.train.minutes > 0.0 && clock_.seconds() >= config_.train.minutes * 60.0);
+    out_of_time = at_end(clock_.seconds());
     const auto due = [&](std::int64_t every) { return every > 0 && step() % every == 0; };
     // The last evaluation comes before the last checkpoint: what follows that may be lost.
     if (due(config_.train.eval_every) || out_of_time) evaluate_now();
@@ -252,8 +256,7 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   record.tokens_per_second = static_cast<double>(plan.sizes.batch_tokens) / seconds;
   record.matmul_peak_share = peak_.share(out.flops, seconds);
   record.time = unix_time();
-  metrics_->write(record);
-  if (tensorboard_) tensorboard_->write(record);
+  write(record);
   if (step() % config_.log.every == 0) {
     for (const LayerRecord& layer : layer_records(model_, step(), out, runner_->stats())) {
       metrics_->write(layer);
@@ -327,8 +330,7 @@ void Trainer::evaluate_now() {
     if (!record) return;
     record->step = step();
     record->time = unix_time();
-    metrics_->write(*record);
-    if (tensorboard_) tensorboard_->write(*record);
+    write(*record);
     progress_->eval(*record);
   }
   const std::vector<std::string>& prompts = config_.train.sample_prompts;

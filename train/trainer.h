@@ -45,7 +45,7 @@ class Trainer {
 
   const MemoryEstimate& memory() const { return memory_; }
   std::int64_t step() const { return state_.position.step; }
-  bool is_finished() const { return at_end() && !evaluation_owed_; }
+  bool is_finished() const { return at_end(clock_.earlier_seconds()) && !evaluation_owed_; }
   const DataSplit& data() const { return source_.data_at(state_.position.step); }
   DataSummary data_summary() const;
   Model& model() { return model_; }
@@ -65,7 +65,9 @@ class Trainer {
   void event(const std::string& name, Json fields);
   void begin_records();
   void end_records(const std::string& reason);
-  bool at_end() const;  // of its steps, tokens or minutes
+  bool at_end(double run_seconds) const;  // of its steps, tokens or minutes
+  template <class Record>
+  void write(const Record& record);  // to the lines and to TensorBoard
   void finish_report(const std::function<bool()>& give_up = nullptr);
 
   RunConfig config_;

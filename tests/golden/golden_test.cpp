@@ -10,7 +10,7 @@
 #include "autograd/base/parallel.h"
 #include "autograd/kernels/gemm.h"
 #include "tests/support/paths.h"
-#include "tests/train/interop/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "train/interop/safetensors.h"
 #include "train/parity/parity.h"
 
@@ -103,7 +103,7 @@ void copy_case(const std::string& from, const std::string& victim, const std::st
 
 // A case stores the MTP loss unweighted, so it says it at weight 0 too; the block's router counts.
 TEST(GoldenAgain, MtpAtWeightZero) {
-  const testing::TempFolder folder;
+  const TemporaryFolder folder;
   copy_case(folder_of("window"), "", folder.path());
   nlohmann::json golden = nlohmann::json::parse(std::ifstream(folder.path() + "/golden.json"));
   golden["weights"]["mtp"] = 0.0;
@@ -129,12 +129,12 @@ TEST(GoldenAgain, PerturbedWeightFails) {
         "layers.4.attn.indexer.compressor.norm.weight"}}};
   for (const auto& [name, tensors] : victims) {
     {
-      const testing::TempFolder unchanged;
+      const TemporaryFolder unchanged;
       copy_case(folder_of(name), "", unchanged.path());
       EXPECT_EQ(failures(run_parity(unchanged.path())), "") << name;
     }
     for (const std::string& victim : tensors) {
-      const testing::TempFolder folder;
+      const TemporaryFolder folder;
       copy_case(folder_of(name), victim, folder.path());
       EXPECT_FALSE(run_parity(folder.path()).comparison->passed()) << name << ": " << victim;
     }

@@ -7,8 +7,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
-#include "tests/train/interop/temp_folder.h"
 #include "train/step/step_runner.h"
 
 namespace shoal::testing {
@@ -26,9 +26,9 @@ void traced_step() {
 // In a process of its own, which runs this test from its start and finds the variable set.
 TEST(TraceDeathTest, AStepWritesAFileThatViewersOpen) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  std::unique_ptr<TempFolder> folder;
+  std::unique_ptr<TemporaryFolder> folder;
   if (std::getenv("SHOAL_TRACE") == nullptr) {
-    folder = std::make_unique<TempFolder>();
+    folder = std::make_unique<TemporaryFolder>();
     ::setenv("SHOAL_TRACE", (*folder / "trace.json").c_str(), 1);
   }
   EXPECT_EXIT(traced_step(), ::testing::ExitedWithCode(0), "");

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
-#include "tests/train/interop/temp_folder.h"
 #include "train/config/published/model_json.h"
 #include "train/interop/json_file.h"
 #include "train/interop/model_weights.h"
@@ -24,10 +24,7 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::random_model;
-using testing::read_file;
-using testing::TempFolder;
 using testing::tiny_config;
-using testing::write_file;
 
 std::set<std::string> names_in(const std::string& folder) {
   std::set<std::string> names;
@@ -36,7 +33,7 @@ std::set<std::string> names_in(const std::string& folder) {
 }
 
 TEST(ExportModel, WritesWhatOthersLoad) {
-  const TempFolder dir;
+  const TemporaryFolder dir;
   const auto model = random_model(tiny_config());
   const Exported done = export_model(*model, dir / "a/b", true);
   EXPECT_THAT(names_in(dir / "a"), ElementsAre("b"));
@@ -63,7 +60,7 @@ TEST(ExportModel, WritesWhatOthersLoad) {
 }
 
 TEST(ExportModel, ShardsStayBelowTheirSizeAndHoldTheSame) {
-  const TempFolder dir;
+  const TemporaryFolder dir;
   const auto model = random_model(tiny_config());
   export_model(*model, dir / "whole", false);
   const Exported done = export_model(*model, dir / "shards", false, 5000);
@@ -94,7 +91,7 @@ TEST(ExportModel, WhatOnlyShoalComputesSaysSo) {
   const auto with = [](const auto& change) {
     ModelConfig config = tiny_config();
     change(config);
-    const TempFolder dir;
+    const TemporaryFolder dir;
     const auto model = random_model(config);
     const Exported done = export_model(*model, dir / "x", false);
     const auto json = read_json_object(dir / "x/config.json");
@@ -115,7 +112,7 @@ TEST(ExportModel, WhatOnlyShoalComputesSaysSo) {
 }
 
 TEST(ExportModel, AFullFolderAndAFileAreRefused) {
-  const TempFolder dir;
+  const TemporaryFolder dir;
   const auto model = random_model(tiny_config());
   const auto refused = [&](const std::string& path) {
     try {
@@ -132,14 +129,14 @@ TEST(ExportModel, AFullFolderAndAFileAreRefused) {
   EXPECT_THAT(refused(dir / "full"), HasSubstr("is there already and not empty"));
   EXPECT_THAT(refused(dir / "file"), HasSubstr("is there already"));
   EXPECT_NE(refused(""), "");
-  EXPECT_EQ(read_file(dir / "full/mine"), "x");
+  EXPECT_EQ(contents(dir / "full/mine"), "x");
   fs::create_directories(dir / "empty");
   EXPECT_EQ(refused((dir / "empty") + "/"), "");
   EXPECT_THAT(names_in(dir.path()), ElementsAre("empty", "file", "full"));
 }
 
 TEST(NewFolder, WithoutACommitNothingStays) {
-  const TempFolder dir;
+  const TemporaryFolder dir;
   {
     NewFolder folder(dir / "x");
     write_file(folder.begin() + "/part", "half");
@@ -150,7 +147,7 @@ TEST(NewFolder, WithoutACommitNothingStays) {
 }
 
 TEST(NewFolder, RemovesWhatKilledProcessesLeft) {
-  const TempFolder dir;
+  const TemporaryFolder dir;
   const pid_t dead = ::fork();
   if (dead == 0) ::_exit(0);
   ::waitpid(dead, nullptr, 0);

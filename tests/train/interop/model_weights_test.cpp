@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <functional>
 
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
-#include "tests/train/interop/temp_folder.h"
 #include "train/interop/export_model.h"
 #include "train/interop/load_weights.h"
 #include "train/interop/weight_index.h"
@@ -19,10 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using testing::random_model;
-using testing::read_file;
-using testing::TempFolder;
 using testing::tiny_config;
-using testing::write_file;
 
 // Tensors to be changed and written; the bytes lie in the list's own memory.
 class TensorList {
@@ -120,7 +117,7 @@ class Weights : public ::testing::Test {
     return dir_ / "shards";
   }
 
-  TempFolder dir_;
+  TemporaryFolder dir_;
   std::unique_ptr<Model> model_;
   std::vector<float> want_;
 };
@@ -268,10 +265,10 @@ TEST_F(Weights, WhatDoesNotFitIsNamed) {
 }
 
 TEST_F(Weights, BrokenFoldersAreRefused) {
-  const std::string index = shards() + "/" + kIndexName, text = read_file(index);
+  const std::string index = shards() + "/" + kIndexName, text = contents(index);
   const std::size_t count = ModelWeights::open(shards()).files().size();
   const std::string second = shard_name(2, static_cast<std::int64_t>(count));
-  const std::string path = shards() + "/" + second, bytes = read_file(path);
+  const std::string path = shards() + "/" + second, bytes = contents(path);
   const auto index_with = [&](const std::string& from, const std::string& to) {
     std::string changed = text;
     const std::size_t at = changed.find(from);

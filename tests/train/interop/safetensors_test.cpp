@@ -9,15 +9,12 @@
 #include <limits>
 
 #include "autograd/base/check.h"
-#include "tests/train/interop/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shoal {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::read_file;
-using testing::TempFolder;
-using testing::write_file;
 
 std::string with_length(std::uint64_t length, const std::string& rest) {
   std::string bytes(8, '\0');
@@ -149,7 +146,7 @@ std::vector<Attack> attacks() {
 }
 
 TEST(Safetensors, RefusesEveryAttackWithOneClearSentence) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   for (const Attack& attack : attacks()) {
     SCOPED_TRACE(attack.name);
     write_file(folder / "bad.safetensors", attack.bytes);
@@ -160,14 +157,14 @@ TEST(Safetensors, RefusesEveryAttackWithOneClearSentence) {
 }
 
 TEST(Safetensors, HeaderBeyondTheFormatsLimitIsRefusedBeforeItIsRead) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   write_file(folder / "huge", with_length(kMaxSafetensorsHeader + 1, "{}"));
   std::filesystem::resize_file(folder / "huge", 2 * kMaxSafetensorsHeader);  // sparse
   EXPECT_THAT(complaint(folder / "huge"), HasSubstr("the format allows"));
 }
 
 TEST(Safetensors, NamesFromAFileCannotReachTheTerminalRaw) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   write_file(folder / "bad", with_header(R"({"\u001b[2J\u0007\u009b":1})", 0));
   EXPECT_THAT(complaint(folder / "bad"), HasSubstr(R"("\u001b[2J\u0007\u009b")"));
   write_file(folder / "long", with_header("{\"" + std::string(5000, 'n') + "\":1}", 0));
@@ -175,18 +172,18 @@ TEST(Safetensors, NamesFromAFileCannotReachTheTerminalRaw) {
 }
 
 TEST(Safetensors, MissingFilesFoldersAndPipesAreRefused) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   EXPECT_THAT(complaint(folder / "none"), HasSubstr("No such file"));
   EXPECT_THAT(complaint(folder.path()), HasSubstr("is a folder"));
   EXPECT_THROW(verify_safetensors(folder / "none"), Error);
 }
 
 TEST(Safetensors, ATruncatedFileIsRefusedAtEveryLength) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::vector<float> a{1, 2, 3};
   const std::int64_t b = 7;
   write_safetensors(folder / "good", {{"a", "F32", {3}, a.data()}, {"b", "I64", {}, &b}});
-  const std::string good = read_file(folder / "good");
+  const std::string good = contents(folder / "good");
   EXPECT_EQ(complaint(folder / "good"), "");
   for (std::size_t length = 0; length < good.size(); ++length) {
     write_file(folder / "cut", good.substr(0, length));
@@ -197,7 +194,7 @@ TEST(Safetensors, ATruncatedFileIsRefusedAtEveryLength) {
 }
 
 TEST(Safetensors, RoundTripKeepsBitsAndMetadata) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::vector<float> floats{0.0F, -0.0F, 1e-42F, std::numeric_limits<float>::infinity(), 3};
   const std::vector<std::int64_t> longs{-1, 1LL << 40, 0};
   const std::vector<std::int32_t> ints{-5, 7};
@@ -225,7 +222,7 @@ TEST(Safetensors, RoundTripKeepsBitsAndMetadata) {
 }
 
 TEST(Safetensors, BytesDoNotDependOnTheOrderOfTensors) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const float x = 1;
   const std::int64_t n = 2;
   const std::uint8_t u = 3;
@@ -234,25 +231,25 @@ TEST(Safetensors, BytesDoNotDependOnTheOrderOfTensors) {
   write_safetensors(folder / "one", tensors);
   std::reverse(tensors.begin(), tensors.end());
   write_safetensors(folder / "two", tensors);
-  EXPECT_EQ(read_file(folder / "one"), read_file(folder / "two"));
+  EXPECT_EQ(contents(folder / "one"), contents(folder / "two"));
   const SafetensorsFile file = SafetensorsFile::open(folder / "one");
   EXPECT_EQ(file.info("n").begin, 0U);
   EXPECT_EQ(file.info("a").begin, 8U);
   EXPECT_EQ(file.info("b").begin, 12U);
   EXPECT_EQ(file.info("u").begin, 16U);
   std::uint64_t length;
-  std::memcpy(&length, read_file(folder / "one").data(), 8);
+  std::memcpy(&length, contents(folder / "one").data(), 8);
   EXPECT_EQ(length % 8, 0U);
 }
 
 TEST(Safetensors, AFailedWriteLeavesTheOldFileAndNothingElse) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const float x = 1;
   write_safetensors(folder / "f", {{"x", "F32", {}, &x}});
-  const std::string before = read_file(folder / "f");
+  const std::string before = contents(folder / "f");
   EXPECT_THROW(write_safetensors(folder / "f", {{"x", "F32", {}, &x}, {"x", "F32", {}, &x}}),
                Error);
-  EXPECT_EQ(read_file(folder / "f"), before);
+  EXPECT_EQ(contents(folder / "f"), before);
   try {
     write_safetensors(folder / "none/f", {{"x", "F32", {}, &x}});
     FAIL() << "wrote into a folder that is not there";
@@ -282,7 +279,7 @@ TEST(Safetensors, WidensHalves) {
   EXPECT_EQ(bf16_to_f32(0x0001), 0x1.0p-133F);
   EXPECT_TRUE(std::isnan(bf16_to_f32(0x7fc0)));
 
-  const TempFolder folder;
+  const TemporaryFolder folder;
   std::vector<std::uint16_t> all(65536 + 3);  // more than one block
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint16_t>(i);
   const auto n = static_cast<std::int64_t>(all.size());
@@ -297,7 +294,7 @@ TEST(Safetensors, WidensHalves) {
 }
 
 TEST(Safetensors, EightAndFourBitTensorsAreListedButNotReadAsFloat) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::array<std::uint8_t, 4> bytes{1, 2, 3, 4};
   write_safetensors(folder / "f",
                     {{"w8", "F8_E4M3", {4}, bytes.data()}, {"w4", "F4", {4, 2}, bytes.data()}});
@@ -315,7 +312,7 @@ TEST(Safetensors, EightAndFourBitTensorsAreListedButNotReadAsFloat) {
 }
 
 TEST(Safetensors, VerifyNamesTensorsThatAreNotFinite) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::vector<float> x{1, NAN, INFINITY};
   const std::vector<double> y{1, -INFINITY};
   const std::vector<std::int32_t> z{0x7f800000};  // an infinity only if it were a float

@@ -5,7 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include "autograd/base/check.h"
-#include "tests/train/metrics/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shoal {
 namespace {
@@ -25,7 +25,7 @@ TEST(Printable, EscapesWhatCouldMoveTheCursorOrAddALine) {
 }
 
 TEST(LogSetup, TheFileGetsEveryLevelAndTheConsoleWhatWasAskedFor) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "log.txt";
   testing::internal::CaptureStderr();
   set_up_log(0);
@@ -58,7 +58,7 @@ TEST(LogSetup, QuietAndVerbose) {
 }
 
 TEST(LogSetup, AFileThatCannotBeOpenedIsADiskError) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   write_file(folder / "file", "");
   set_up_log(0);
   try {

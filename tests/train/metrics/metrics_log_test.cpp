@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "autograd/base/check.h"
-#include "tests/train/metrics/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "train/metrics/event_record.h"
 
 namespace shoal {
@@ -46,7 +46,7 @@ void write_two_steps(const std::string& path) {
 }
 
 TEST(MetricsLog, ResumeDropsLaterLinesOfEveryKind) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "metrics.jsonl";
   write_two_steps(path);
   EXPECT_EQ(steps_in(path), "st1 la1 ev1 ev1 st2 la2 ev2 ev2 ");
@@ -60,7 +60,7 @@ TEST(MetricsLog, ResumeDropsLaterLinesOfEveryKind) {
 }
 
 TEST(MetricsLog, ResumeAtZeroStartsEmpty) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "metrics.jsonl";
   write_two_steps(path);
   MetricsLog log(path, 0);
@@ -68,7 +68,7 @@ TEST(MetricsLog, ResumeAtZeroStartsEmpty) {
 }
 
 TEST(MetricsLog, ATornLastLineGoesAndAWholeOneWithoutNewlineStays) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "metrics.jsonl";
   const std::string one = line_of(json_of(step(1))), two = line_of(json_of(step(2)));
   for (std::size_t cut = 0; cut <= two.size() + 1; cut += cut + 20 < two.size() ? 17 : 1) {
@@ -81,7 +81,7 @@ TEST(MetricsLog, ATornLastLineGoesAndAWholeOneWithoutNewlineStays) {
 }
 
 TEST(MetricsLog, NothingToDropLeavesTheFileAlone) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "metrics.jsonl";
   write_two_steps(path);
   struct stat before {
@@ -97,7 +97,7 @@ TEST(MetricsLog, NothingToDropLeavesTheFileAlone) {
 }
 
 TEST(MetricsLog, AFolderThatIsNotThereIsADiskError) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   try {
     MetricsLog log(folder / "none/metrics.jsonl");
     FAIL();
@@ -108,7 +108,7 @@ TEST(MetricsLog, AFolderThatIsNotThereIsADiskError) {
 }
 
 TEST(MetricsLog, AFullDiskCostsLinesButNotTheRun) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string path = folder / "metrics.jsonl";
   std::ostringstream said;
   const auto logger_before = spdlog::default_logger();

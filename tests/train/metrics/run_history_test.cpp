@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "autograd/base/check.h"
-#include "tests/train/metrics/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shoal {
 namespace {
@@ -76,9 +76,9 @@ TEST(RunHistory, LayersOfALongRunAreThinnedByStep) {
 }
 
 TEST(RunHistory, AMissingFileIsEmptyAndAFolderIsAnError) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   EXPECT_EQ(read_history(folder / "metrics.jsonl").lines, 0);
-  EXPECT_THROW(read_history(folder.path().string()), Error);
+  EXPECT_THROW(read_history(folder.path()), Error);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <limits>
 #include <map>
 
-#include "tests/train/metrics/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "train/metrics/event_record.h"
 
 namespace shoal {
@@ -112,7 +112,7 @@ TEST(Tensorboard, CrcMatchesPublishedVectors) {
 }
 
 TEST(Tensorboard, ReadsBack) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   TensorboardWriter writer(folder / "tensorboard");
   StepRecord step;
   step.step = 300;
@@ -144,7 +144,7 @@ TEST(Tensorboard, ReadsBack) {
 }
 
 TEST(Tensorboard, LayersAndEventsReadBack) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   TensorboardWriter writer(folder / "tensorboard");
   LayerRecord layer;
   layer.step = 20;
@@ -185,7 +185,7 @@ TEST(Tensorboard, LayersAndEventsReadBack) {
 }
 
 TEST(Tensorboard, AResumeGetsItsOwnFileAndPurgesLaterSteps) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const TensorboardWriter first(folder / "tensorboard"), second(folder / "tensorboard", 40);
   EXPECT_NE(first.path(), second.path());
   const auto records = read_records(contents(second.path()));

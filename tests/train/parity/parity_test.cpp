@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "autograd/base/check.h"
-#include "tests/train/interop/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "train/parity/parity_case.h"
 #include "train/parity/parity_compare.h"
 
@@ -15,8 +15,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::TempFolder;
-using testing::write_file;
 using Json = nlohmann::json;
 
 // A small case on disk: one layer, B 1, T 2, V 5, C 3, two streams. Tests damage a part of it.
@@ -69,7 +67,7 @@ struct Files {
   void drop(const std::string& name) {
     std::erase_if(tensors, [&](const TensorToWrite& t) { return t.name == name; });
   }
-  ParityCase load(const TempFolder& folder) const {
+  ParityCase load(const TemporaryFolder& folder) const {
     write_file(folder / "config.json", config.dump());
     write_file(folder / "golden.json", golden.dump());
     write_safetensors(folder / "model.safetensors", model);
@@ -77,7 +75,7 @@ struct Files {
     return load_parity_case(folder.path());
   }
   std::string complaint() const {
-    const TempFolder folder;
+    const TemporaryFolder folder;
     try {
       load(folder);
     } catch (const Error& error) {
@@ -90,7 +88,7 @@ struct Files {
 };
 
 TEST(ParityCase, ReadsEveryPart) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const ParityCase c = Files().load(folder);
   EXPECT_EQ(c.name, std::filesystem::path(folder.path()).filename());
   EXPECT_EQ(c.losses->loss, 2.5);
@@ -110,7 +108,7 @@ TEST(ParityCase, ReadsEveryPart) {
 }
 
 TEST(ParityCase, WhatACaseLacksIsEmpty) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const Files files;
   files.load(folder);
   std::filesystem::remove(folder / "golden.json");
@@ -131,7 +129,7 @@ TEST(ParityCase, WhatACaseLacksIsEmpty) {
 }
 
 TEST(ParityCase, UnknownTensorsAreNamedNotDropped) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   Files files;
   files.tensors.push_back({"streams.x", "F32", {1}, files.ten.data()});
   files.tensors.push_back({"streams.01", "F32", {1}, files.ten.data()});
@@ -186,7 +184,7 @@ TEST(ParityCase, RefusesPartsThatDoNotFit) {
 }
 
 TEST(ParityCase, RefusesBadJson) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   Files().load(folder);
   for (const std::string& text :
        {std::string(), std::string("[]"), std::string("{\"a\":1,\"a\":2}"), std::string("{}x"),
@@ -244,7 +242,7 @@ ParityComparison compared(const ParityCase& c, const std::string& changed = "", 
 }
 
 TEST(ParityComparison, PassesOnItsOwnNumbersAndFailsBeyondEachTolerance) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const ParityCase c = Files().load(folder);
   EXPECT_TRUE(compared(c).passed());
   const struct {
@@ -273,7 +271,7 @@ TEST(ParityComparison, PassesOnItsOwnNumbersAndFailsBeyondEachTolerance) {
 }
 
 TEST(ParityComparison, NamesTheGradientThatIsNearestToItsBound) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const ParityCase c = Files().load(folder);
   const ParityErrors small = compared(c, "grad/hc_head_base", 1.001F).errors();
   EXPECT_EQ(small.grad_worst_name, "hc_head_base");
@@ -289,7 +287,7 @@ TEST(ParityComparison, NamesTheGradientThatIsNearestToItsBound) {
 }
 
 TEST(ParityComparison, WhatWasNotHandedInFails) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const ParityCase c = Files().load(folder);
   const ParityComparison nothing(c);
   EXPECT_FALSE(nothing.passed());
@@ -317,7 +315,7 @@ TEST(ParityComparison, ErrorsOfZerosAreAbsolute) {
 }
 
 TEST(ParityComparison, JsonAndTableSayWhatFailed) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const ParityCase c = Files().load(folder);
   const std::vector<ParityComparison> cases{compared(c), compared(c, "grad/embed.weight", 1.5F)};
   const Json json = parity_json(cases);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "autograd/base/check.h"
-#include "tests/train/metrics/temp_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "train/metrics/metrics_log.h"
 #include "train/report/heat_map.h"
 #include "train/report/html.h"
@@ -266,7 +266,7 @@ TEST(HeatMap, ColumnsAddUpStretchesOfSteps) {
 }
 
 TEST(WriteReport, ReadsAFolderWithATornLineAndReplacesTheOldReport) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   const std::string run = folder / "my run";
   std::filesystem::create_directory(run);
   write_file(run + "/report.html", "old");
@@ -286,9 +286,9 @@ TEST(WriteReport, ReadsAFolderWithATornLineAndReplacesTheOldReport) {
 }
 
 TEST(WriteReport, AFolderWithoutARunIsRefused) {
-  const TempFolder folder;
+  const TemporaryFolder folder;
   try {
-    write_report(folder.path().string());
+    write_report(folder.path());
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.why(), Failure::kUsage);
