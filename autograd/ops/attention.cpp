@@ -248,7 +248,7 @@ struct Attention {
     raw.add(part, b.raw, 2 * H, z + b.entries.width(), ld, a);
   }
 };
-const RegisterOp kRegistered{kOpInfo<Attention>};
+const RegisterOp kRegisterAttention{kOpInfo<Attention>};
 
 }  // namespace
 

@@ -154,7 +154,7 @@ struct Compress {
     std::fill(dx + (own + rate) * width, dx + end * width, 0.0F);
   }
 };
-const RegisterOp kRegistered{kOpInfo<Compress>};
+const RegisterOp kRegisterCompress{kOpInfo<Compress>};
 
 }  // namespace
 

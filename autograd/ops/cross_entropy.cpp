@@ -118,7 +118,7 @@ struct CrossEntropy {
     });
   }
 };
-const RegisterOp kRegistered{kOpInfo<CrossEntropy>};
+const RegisterOp kRegisterCrossEntropy{kOpInfo<CrossEntropy>};
 
 }  // namespace
 

@@ -50,7 +50,7 @@ struct Embedding {
     });
   }
 };
-const RegisterOp kRegistered{kOpInfo<Embedding>};
+const RegisterOp kRegisterEmbedding{kOpInfo<Embedding>};
 
 }  // namespace
 

@@ -256,7 +256,7 @@ struct Experts {
     }
   }
 };
-const RegisterOp kRegistered{kOpInfo<Experts>};
+const RegisterOp kRegisterExperts{kOpInfo<Experts>};
 
 }  // namespace
 

@@ -82,7 +82,7 @@ struct HeadNormRope {
     }
   }
 };
-const RegisterOp kRegistered{kOpInfo<HeadNormRope>};
+const RegisterOp kRegisterHeadNormRope{kOpInfo<HeadNormRope>};
 
 }  // namespace
 

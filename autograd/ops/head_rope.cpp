@@ -45,7 +45,7 @@ struct HeadRope {
     });
   }
 };
-const RegisterOp kRegistered{kOpInfo<HeadRope>};
+const RegisterOp kRegisterHeadRope{kOpInfo<HeadRope>};
 
 }  // namespace
 

@@ -247,7 +247,7 @@ struct IndexKl {
     }
   }
 };
-const RegisterOp kRegistered{kOpInfo<IndexKl>};
+const RegisterOp kRegisterIndexKl{kOpInfo<IndexKl>};
 
 void check_scores(const IndexScores& s) {
   const std::int64_t N = s.weight.shape.rows(), H = s.weight.shape.cols();

@@ -68,7 +68,7 @@ struct Linear {
     }
   }
 };
-const RegisterOp kRegistered{kOpInfo<Linear>};
+const RegisterOp kRegisterLinear{kOpInfo<Linear>};
 
 }  // namespace
 

@@ -59,7 +59,7 @@ struct RmsNorm {
     }
   }
 };
-const RegisterOp kRegistered{kOpInfo<RmsNorm>};
+const RegisterOp kRegisterRmsNorm{kOpInfo<RmsNorm>};
 
 }  // namespace
 

@@ -184,7 +184,7 @@ struct WeighExperts {
     });
   }
 };
-const RegisterOp kRegistered{kOpInfo<WeighExperts>};
+const RegisterOp kRegisterWeighExperts{kOpInfo<WeighExperts>};
 
 }  // namespace
 

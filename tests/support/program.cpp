@@ -10,6 +10,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <thread>
 
@@ -174,6 +175,15 @@ Ended Program::wait() {
 
 Ended run_program(const std::vector<std::string>& arguments, const ProgramOptions& options) {
   return Program(arguments, options).wait();
+}
+
+Json json_of_command(const std::vector<std::string>& arguments, int code,
+                     const ProgramOptions& options) {
+  const Ended ended = run_program(arguments, options);
+  EXPECT_EQ(ended.code, code) << ended.err;
+  Json json = Json::parse(ended.out, nullptr, false);
+  EXPECT_FALSE(json.is_discarded()) << ended.out;
+  return json;
 }
 
 void sleep_briefly() { std::this_thread::sleep_for(std::chrono::microseconds(300)); }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/support/sanitizers.h"
+#include "train/metrics/records.h"
 
 namespace shoal {
 
@@ -64,6 +65,9 @@ class Program {
 };
 
 Ended run_program(const std::vector<std::string>& arguments, const ProgramOptions& options = {});
+// The one JSON object (or list) that a command prints.
+Json json_of_command(const std::vector<std::string>& arguments, int code = 0,
+                     const ProgramOptions& options = {});
 
 void sleep_briefly();  // less than a step takes
 

@@ -35,9 +35,9 @@ enum class Planted { kFileLink, kFolderLink, kDangling, kHardLink, kPipe, kSocke
 constexpr Planted kAll[] = {Planted::kFileLink, Planted::kFolderLink, Planted::kDangling,
                             Planted::kHardLink, Planted::kPipe,       Planted::kSocket};
 
-class Links : public testing::Test {
+class PlantedLinks : public testing::Test {
  protected:
-  Links() {
+  PlantedLinks() {
     micro_.train_to_the_end("made", kSettings);
     micro_.folder().write("victim/thesis.txt", "three years of work\n");
     micro_.folder().write("victim/folder/state.h5", "a checkpoint\n");
@@ -97,7 +97,7 @@ class Links : public testing::Test {
 };
 
 // Every name that a run writes, cuts, renames or deletes.
-TEST_F(Links, OfAForeignRunAreNotFollowed) {
+TEST_F(PlantedLinks, OfAForeignRunAreNotFollowed) {
   const std::vector<std::string> resume = {"resume", micro_ / "run", "train.steps=5"};
   for (const char* name :
        {"lock", "log.txt", "metrics.jsonl", "report.html", "curve.svg", "config.yaml",
@@ -109,7 +109,7 @@ TEST_F(Links, OfAForeignRunAreNotFollowed) {
   }
 }
 
-TEST_F(Links, OfAForeignRunAreNotFollowedByOtherCommands) {
+TEST_F(PlantedLinks, OfAForeignRunAreNotFollowedByOtherCommands) {
   for (const char* name : {"report.html", "curve.svg", "metrics.jsonl", "config.yaml"}) {
     for (const Planted what : kAll) expect_untouched(name, what, {"report", micro_ / "run"});
   }
@@ -125,7 +125,7 @@ TEST_F(Links, OfAForeignRunAreNotFollowedByOtherCommands) {
   }
 }
 
-TEST_F(Links, IntoAnotherRunsCheckpointsAreRefused) {
+TEST_F(PlantedLinks, IntoAnotherRunsCheckpointsAreRefused) {
   micro_.train_to_the_end("other", kSettings);
   const auto before = content_of(micro_ / "other");
   fs::copy(micro_ / "made", micro_ / "run", fs::copy_options::recursive);
@@ -138,7 +138,7 @@ TEST_F(Links, IntoAnotherRunsCheckpointsAreRefused) {
 }
 
 // run.dir, a folder around it, and checkpoints may lie on another disk.
-TEST_F(Links, OfTheUserWorkInEveryCommand) {
+TEST_F(PlantedLinks, OfTheUserWorkInEveryCommand) {
   fs::create_directories(micro_ / "scratch/run");
   fs::create_directories(micro_ / "scratch/large");
   fs::create_symlink(micro_ / "scratch", micro_ / "runs");

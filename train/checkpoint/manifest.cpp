@@ -18,7 +18,7 @@ constexpr std::string_view kSealClose = "\"\n}\n";
 constexpr std::size_t kDigestChars = 64;
 constexpr std::size_t kSealBytes = kSealOpen.size() + kDigestChars + kSealClose.size();
 constexpr std::size_t kMostFiles = 4096;
-constexpr int kMostDepth = 4;
+constexpr int kMostManifestLevels = 4;
 
 bool is_digest(std::string_view text) {
   return text.size() == kDigestChars && text.find_first_not_of("0123456789abcdef") == text.npos;
@@ -42,7 +42,7 @@ bool is_plain_name(std::string_view name) {
 Json parse_strictly(std::string_view text) {
   std::vector<std::set<std::string>> open;
   const Json::parser_callback_t watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > kMostDepth) throw Error("nested too deep");
+    if (depth > kMostManifestLevels) throw Error("nested too deep");
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
     if (event == Json::parse_event_t::key) {

@@ -11,8 +11,6 @@
 namespace shoal {
 namespace {
 
-using Json = nlohmann::json;
-
 // A name that cannot lead out of the folder.
 bool is_plain_file(std::string_view name) {
   return name.size() <= 255 && name.ends_with(".safetensors") && name.front() != '.' &&
@@ -21,7 +19,7 @@ bool is_plain_file(std::string_view name) {
          });
 }
 
-WeightIndex from_json(const Json& json, const std::string& where) {
+WeightIndex from_json(const nlohmann::json& json, const std::string& where) {
   const auto map = json.find("weight_map");
   if (map == json.end() || !map->is_object() || map->empty()) {
     reject(Failure::kData, where, ": weight_map needs an object of tensor names and their files");
@@ -59,7 +57,7 @@ WeightIndex read_weight_index(const std::string& path) {
 }
 
 std::string weight_index_text(const WeightIndex& index) {
-  Json json;
+  nlohmann::json json;
   json["metadata"]["total_size"] = index.total_bytes;
   json["weight_map"] = index.file_of;
   return json.dump(2) + "\n";

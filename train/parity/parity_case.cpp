@@ -10,7 +10,6 @@
 namespace shoal {
 namespace {
 
-using Json = nlohmann::json;
 using Dims = std::vector<std::int64_t>;
 
 // Reads golden.json: its numbers, with the path of each for messages.
@@ -18,27 +17,28 @@ class GoldenReader {
  public:
   explicit GoldenReader(std::string file) : file_(std::move(file)) {}
 
-  const Json& object(const Json& parent, const char* key, const std::string& at = "") const {
-    const Json& value = child(parent, key, at);
+  const nlohmann::json& object(const nlohmann::json& parent, const char* key,
+                               const std::string& at = "") const {
+    const nlohmann::json& value = child(parent, key, at);
     if (!value.is_object()) reject(Failure::kData, file_, ": ", at, key, ": needs an object");
     return value;
   }
-  double number(const Json& parent, const char* key, const std::string& at) const {
-    const Json& value = child(parent, key, at);
+  double number(const nlohmann::json& parent, const char* key, const std::string& at) const {
+    const nlohmann::json& value = child(parent, key, at);
     if (!value.is_number()) reject(Failure::kData, file_, ": ", at, key, ": needs a number");
     return value.get<double>();
   }
 
-  GoldenLosses losses(const Json& json, const std::string& at) const {
+  GoldenLosses losses(const nlohmann::json& json, const std::string& at) const {
     return {number(json, "loss", at), number(json, "ce", at), number(json, "mtp", at),
             number(json, "balance", at), number(json, "index_kl", at)};
   }
 
-  std::vector<GoldenStep> steps(const Json& golden, const char* key) const {
+  std::vector<GoldenStep> steps(const nlohmann::json& golden, const char* key) const {
     std::vector<GoldenStep> steps;
     if (!golden.contains(key)) return steps;
     if (!golden[key].is_array()) reject(Failure::kData, file_, ": ", key, ": needs a list");
-    for (const Json& step : golden[key]) {
+    for (const nlohmann::json& step : golden[key]) {
       const std::string at = concat(key, '[', steps.size(), "].");
       if (!step.is_object()) reject(Failure::kData, file_, ": ", at, ": needs an object");
       steps.push_back({losses(step, at), {}});
@@ -47,11 +47,11 @@ class GoldenReader {
     return steps;
   }
 
-  GoldenOptimizer optimizer(const Json& golden) const {
+  GoldenOptimizer optimizer(const nlohmann::json& golden) const {
     const std::string at = "optimizer.";
-    const Json& json = object(golden, "optimizer");
-    const Json& adamw = object(json, "adamw", at);
-    const Json& muon = object(json, "muon", at);
+    const nlohmann::json& json = object(golden, "optimizer");
+    const nlohmann::json& adamw = object(json, "adamw", at);
+    const nlohmann::json& muon = object(json, "muon", at);
     GoldenOptimizer o;
     o.lr = number(json, "lr", at);
     o.weight_decay = number(json, "weight_decay", at);
@@ -66,7 +66,8 @@ class GoldenReader {
   }
 
  private:
-  const Json& child(const Json& parent, const char* key, const std::string& at) const {
+  const nlohmann::json& child(const nlohmann::json& parent, const char* key,
+                              const std::string& at) const {
     const auto found = parent.find(key);
     if (found == parent.end()) reject(Failure::kData, file_, ": ", at, key, " is missing");
     return *found;
@@ -115,7 +116,7 @@ GoldenIndices indices(const SafetensorsFile& file, const std::string& name, cons
   return result;
 }
 
-std::int64_t config_number(const Json& config, const std::string& file, const char* key) {
+std::int64_t config_number(const nlohmann::json& config, const std::string& file, const char* key) {
   const auto found = config.find(key);
   if (found == config.end() || !found->is_number_unsigned() || *found == 0 || *found > INT32_MAX) {
     reject(Failure::kData, file, ": ", key, " needs a positive whole number");
@@ -220,7 +221,7 @@ ParityCase load_parity_case(const std::string& folder) {
                .config = read_json_object(config_file, kMostConfigBytes),
                .model = SafetensorsFile::open((root / "model.safetensors").string())};
   if (fs::exists(golden_file)) {
-    const Json golden = read_json_object(golden_file);
+    const nlohmann::json golden = read_json_object(golden_file);
     const GoldenReader reader(golden_file);
     if (golden.contains("losses"))
       c.losses = reader.losses(reader.object(golden, "losses"), "losses.");
@@ -228,7 +229,7 @@ ParityCase load_parity_case(const std::string& folder) {
     c.adamw = reader.steps(golden, "adamw");
     c.muon = reader.steps(golden, "muon");
     if (c.losses || !c.adamw.empty() || !c.muon.empty()) {
-      const Json& weights = reader.object(golden, "weights");
+      const nlohmann::json& weights = reader.object(golden, "weights");
       c.mtp_weight = reader.number(weights, "mtp", "weights.");
       c.balance_weight = reader.number(weights, "balance", "weights.");
       c.index_kl_weight = reader.number(weights, "index_kl", "weights.");

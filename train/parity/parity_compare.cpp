@@ -12,7 +12,6 @@
 namespace shoal {
 namespace {
 
-using Json = nlohmann::json;
 namespace tolerance = parity_tolerance;
 
 double finite_or_largest(double x) {
@@ -42,10 +41,12 @@ bool have_norms(std::span<const GoldenStep> steps) {
 }
 
 template <class T>
-Json or_null(const std::optional<T>& value) {
-  return value ? Json(*value) : Json();
+nlohmann::json or_null(const std::optional<T>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
 }
-Json or_null(const std::string& name) { return name.empty() ? Json() : Json(name); }
+nlohmann::json or_null(const std::string& name) {
+  return name.empty() ? nlohmann::json() : nlohmann::json(name);
+}
 
 std::string shown(const std::optional<double>& error) {
   if (!error) return "-";
@@ -244,7 +245,7 @@ bool ParityComparison::passed() const {
 }
 
 nlohmann::json parity_json(std::span<const ParityComparison> cases) {
-  Json list = Json::array();
+  nlohmann::json list = nlohmann::json::array();
   bool passed = true;
   for (const ParityComparison& c : cases) {
     passed = passed && c.passed();

@@ -18,7 +18,7 @@ extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5\n"; 
 namespace shoal {
 namespace {
 
-constexpr const char* kFolder = "/run/checkpoints";
+constexpr const char* kDamaged = "/run/checkpoints";
 const std::string kState = "/run/checkpoints/step-00000020/state.h5";
 const std::string kManifest = "/run/checkpoints/step-00000020/manifest.json";
 
@@ -28,7 +28,7 @@ class Damage : public testing::Test {
     io.put("/run/config.yaml", "x");
     for (const std::int64_t step : {10, 20}) {
       SmallState state(step);
-      CheckpointStore(io, kFolder).save(state.view(), {"shoal", "data", "cpu", {}}, 3);
+      CheckpointStore(io, kDamaged).save(state.view(), {"shoal", "data", "cpu", {}}, 3);
     }
   }
 
@@ -38,7 +38,7 @@ class Damage : public testing::Test {
     io.put(path, bytes);
     SmallState state(0);
     StateView into = state.view();
-    const auto loaded = CheckpointStore(io, kFolder).load_newest(into);
+    const auto loaded = CheckpointStore(io, kDamaged).load_newest(into);
     io.put(path, whole);
     EXPECT_TRUE(loaded);
     if (into.step == 20) {

@@ -16,15 +16,6 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 using testing::Not;
 
-// The one JSON object (or list) that a command prints.
-Json json_of_command(const std::vector<std::string>& arguments, int code = 0) {
-  const Ended ended = run_program(arguments);
-  EXPECT_EQ(ended.code, code) << ended.err;
-  Json json = Json::parse(ended.out, nullptr, false);
-  EXPECT_FALSE(json.is_discarded()) << ended.out;
-  return json;
-}
-
 TEST(Commands, EvalEqualsTheRunsOwnEvaluation) {
   const MicroRun micro;
   micro.train_to_the_end("run");

@@ -11,15 +11,6 @@ namespace {
 
 using testing::HasSubstr;
 
-Json json_of_command(const std::vector<std::string>& arguments,
-                     const ProgramOptions& options = {}) {
-  const Ended ended = run_program(arguments, options);
-  EXPECT_EQ(ended.code, 0) << ended.err;
-  Json json = Json::parse(ended.out, nullptr, false);
-  EXPECT_FALSE(json.is_discarded()) << ended.out;
-  return json;
-}
-
 // As JSON holds it: what is no UTF-8 replaced.
 std::string in_json(const std::string& text) {
   return Json::parse(line_of(Json(text))).get<std::string>();

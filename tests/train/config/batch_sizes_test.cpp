@@ -66,7 +66,7 @@ std::string config_with(const std::string& stages, const std::string& end = "ste
          stages + "\n";
 }
 
-std::string problems_of(const std::string& stages, const std::string& end = "steps: 50") {
+std::string problems_of_stages(const std::string& stages, const std::string& end = "steps: 50") {
   const ConfigFiles files;
   files.write("a.yaml", config_with(stages, end));
   return error_of([&] { load_config("a.yaml", {}, {.needs_data = true}); });
@@ -85,30 +85,31 @@ TEST(BatchSizes, AreReadAndWrittenBack) {
 }
 
 TEST(BatchSizes, WrongOnesAreNamedWithTheirPlace) {
-  EXPECT_EQ(problems_of("[{sequence_length: 128}]"),
+  EXPECT_EQ(problems_of_stages("[{sequence_length: 128}]"),
             "a.yaml:6:12: train.stages: an entry needs from_step, such as {from_step: 100, "
             "sequence_length: 2048}");
-  EXPECT_EQ(problems_of("[{from_step: 5, sequence_lenght: 128}]"),
+  EXPECT_EQ(problems_of_stages("[{from_step: 5, sequence_lenght: 128}]"),
             "a.yaml:6:27: train.stages.sequence_lenght: unknown key; did you mean "
             "'sequence_length'?");
-  EXPECT_THAT(problems_of("[{from_step: 5}, {from_step: 5}]"),
+  EXPECT_THAT(problems_of_stages("[{from_step: 5}, {from_step: 5}]"),
               HasSubstr("a.yaml:6:28: train.stages: from_step 5 follows from_step 5"));
-  EXPECT_THAT(problems_of("12"), HasSubstr("give a list"));
-  EXPECT_EQ(problems_of("[{from_step: 5, sequence_length: 96}]"),
+  EXPECT_THAT(problems_of_stages("12"), HasSubstr("give a list"));
+  EXPECT_EQ(problems_of_stages("[{from_step: 5, sequence_length: 96}]"),
             "a.yaml:6:11: train.stages: from step 5: batch_tokens 512 is not a multiple of "
             "data.sequence_length 96; use 480");
-  EXPECT_EQ(problems_of("[{from_step: 5, sequence_length: 256}]"),
+  EXPECT_EQ(problems_of_stages("[{from_step: 5, sequence_length: 256}]"),
             "a.yaml:6:11: train.stages: from step 5: micro_batch 4 does not divide the 2 sequences "
             "of a step (512 tokens of 256); use 2");
-  EXPECT_THAT(problems_of("[{from_step: 5, sequence_length: 1024, batch_tokens: 4096}]"),
+  EXPECT_THAT(problems_of_stages("[{from_step: 5, sequence_length: 1024, batch_tokens: 4096}]"),
               HasSubstr("from step 5: sequence_length 1024 is longer than "
                         "model.max_position_embeddings 512"));
-  EXPECT_EQ(problems_of("[{from_step: 50}]"),
+  EXPECT_EQ(problems_of_stages("[{from_step: 50}]"),
             "a.yaml:6:11: train.stages: from_step 50 is never reached: the run ends after 50 "
             "steps; use at most 49");
-  EXPECT_EQ(problems_of("[{from_step: 49}]"), "");
-  EXPECT_THAT(problems_of("[{from_step: 5, batch_tokens: 2048}, {from_step: 7}]", "tokens: 4096"),
-              HasSubstr("the run ends after 6 steps"));
+  EXPECT_EQ(problems_of_stages("[{from_step: 49}]"), "");
+  EXPECT_THAT(
+      problems_of_stages("[{from_step: 5, batch_tokens: 2048}, {from_step: 7}]", "tokens: 4096"),
+      HasSubstr("the run ends after 6 steps"));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 namespace shoal {
 namespace {
 
-constexpr int kMaxDepth = 16;
+constexpr int kMostLevels = 16;
 constexpr char kPrefix[] = "model.";
 // transformers always clamps, so "no clamp" is a limit that nothing reaches.
 constexpr double kNoClamp = 1e30;
@@ -112,8 +112,9 @@ class ModelReader {
 
   // null means "not given" there.
   Node convert(const nlohmann::json& json, int depth) {
-    if (depth > kMaxDepth) {
-      problems_.add(place_, "", "nested deeper than ", kMaxDepth, " levels; a config.json is flat");
+    if (depth > kMostLevels) {
+      problems_.add(place_, "", "nested deeper than ", kMostLevels,
+                    " levels; a config.json is flat");
       return {};
     }
     if (json.is_object()) {

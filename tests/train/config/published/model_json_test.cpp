@@ -67,7 +67,7 @@ json published_file() {
     "torch_dtype": "bfloat16", "transformers_version": "4.57.1"})");
 }
 
-std::string problems_of(const json& file) {
+std::string problems_of_file(const json& file) {
   return error_of([&] { model_from_json(file, "config.json", nullptr); }, Failure::kData);
 }
 
@@ -175,7 +175,7 @@ TEST(ModelJson, WhatCannotBeHonouredIsNamed) {
   file["expert_dtype"] = "fp4";
   file["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
   file["fp4"] = {{"experts", "qat"}};
-  const std::string said = problems_of(file);
+  const std::string said = problems_of_file(file);
   EXPECT_THAT(said, HasSubstr("config.json: expert_dtype: 'fp4' cannot be honoured"));
   EXPECT_THAT(said,
               HasSubstr("config.json: quantization_config: quantized weights cannot be read"));
@@ -196,7 +196,7 @@ TEST(ModelJson, SaysAllThatIsWrongAtOnce) {
   file["norm_topk_prob"] = 1;
   file["index_topk"] = 1.5;
   file["layer_types"][0] = "triangles";
-  EXPECT_EQ(problems_of(file),
+  EXPECT_EQ(problems_of_file(file),
             "config.json: head_dim: -3 is out of range; give a whole number from 1 to 2147483647\n"
             "config.json: hidden_size: '28' is text; remove the quotes\n"
             "config.json: index_topk: '1.5' is not a whole number; give a whole number from 1 to "
@@ -212,7 +212,7 @@ TEST(ModelJson, OtherModelsAreRefused) {
   const auto with = [](const char* name, const json& value) {
     json file = transformers_file();
     file[name] = value;
-    return problems_of(file);
+    return problems_of_file(file);
   };
   EXPECT_EQ(with("model_type", "llama"),
             "config.json: model_type: \"llama\" is not supported; only \"deepseek_v4\" is");
@@ -223,7 +223,8 @@ TEST(ModelJson, OtherModelsAreRefused) {
   EXPECT_THAT(with("qk_rope_head_dim", 4), HasSubstr("contradicts partial_rotary_factor"));
   json yarn = transformers_file();
   yarn["rope_parameters"]["compress"]["attention_factor"] = 1.277;
-  EXPECT_THAT(problems_of(yarn), HasSubstr("rope_parameters.compress.attention_factor: 1.277"));
+  EXPECT_THAT(problems_of_file(yarn),
+              HasSubstr("rope_parameters.compress.attention_factor: 1.277"));
 }
 
 TEST(ModelJson, SizesMustBeThere) {
@@ -231,7 +232,7 @@ TEST(ModelJson, SizesMustBeThere) {
                            "sliding_window", "index_topk", "compress_rates"}) {
     json file = transformers_file();
     file.erase(name);
-    EXPECT_THAT(problems_of(file), HasSubstr(std::string("config.json: ") + name)) << name;
+    EXPECT_THAT(problems_of_file(file), HasSubstr(std::string("config.json: ") + name)) << name;
   }
   json share = transformers_file();
   share.erase("qk_rope_head_dim");
@@ -241,29 +242,30 @@ TEST(ModelJson, SizesMustBeThere) {
 }
 
 TEST(ModelJson, StrangeFilesAreRefused) {
-  EXPECT_EQ(problems_of(json::array()), "config.json: not a JSON object; a config.json is one");
-  EXPECT_NE(problems_of(json::object()), "");
+  EXPECT_EQ(problems_of_file(json::array()),
+            "config.json: not a JSON object; a config.json is one");
+  EXPECT_NE(problems_of_file(json::object()), "");
   json deep = transformers_file(), nest = 1;
   for (int i = 0; i < 40; ++i) nest = json{{"a", nest}};
   deep["x"] = nest;
-  EXPECT_THAT(problems_of(deep), HasSubstr("nested deeper than 16"));
+  EXPECT_THAT(problems_of_file(deep), HasSubstr("nested deeper than 16"));
   const json whole = transformers_file();
   for (const auto& [name, value] : whole.items()) {
     for (const json& odd : {json(nullptr), json::array({1}), json::object(), json("x"), json(-1),
                             json(1e300), json(true), json(18446744073709551615U)}) {
       json file = transformers_file();
       file[name] = odd;
-      problems_of(file);  // an Error of the right kind, or none
+      problems_of_file(file);  // an Error of the right kind, or none
     }
   }
   json ratios = published_file();
   ratios["compress_ratios"] = json::array({0, 4});
-  EXPECT_THAT(problems_of(ratios), HasSubstr("compress_ratios"));
+  EXPECT_THAT(problems_of_file(ratios), HasSubstr("compress_ratios"));
   ratios["compress_ratios"] = json::array({0, 0, 4, 16, 4, 128, 0});
-  EXPECT_THAT(problems_of(ratios),
+  EXPECT_THAT(problems_of_file(ratios),
               HasSubstr("'128' (layer 5) is not known; use 0 for a window layer, 4 for CSA, 16"));
   ratios["num_hidden_layers"] = 9000000000000000000;
-  EXPECT_NE(problems_of(ratios), "");
+  EXPECT_NE(problems_of_file(ratios), "");
 }
 
 }  // namespace
