@@ -35,11 +35,12 @@ Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BlockInp
                              const RoutePlan& routes) const {
   const Label label(tape, label_);
   const StreamMix mix = attention_mix(tape, X);
-  const AttentionLayer::Result attended =
-      attn_.forward(tape, attention_input(tape, mix), *input.batch, input.ropes, input.indexer);
+  const AttentionLayer::Result attended = attn_.forward(
+      tape, attention_input(tape, mix), *input.batch, input.ropes, input.indexer, input.precision);
   Result result = after_attention(tape, X, attended.y, mix, tokens, *input.batch, routes);
   result.index_loss = attended.index_loss;
   result.chosen = attended.chosen;
+  result.exact = attended.exact;
   return result;
 }
 

@@ -10,6 +10,7 @@ struct BlockInput {
   const BatchTensors* batch = nullptr;
   RopeTables ropes;
   IndexerPlan indexer;
+  Precision precision;
 };
 
 // One block (spec 1.1):  X = mHC_attn(X, attention o RMSNorm);  X = mHC_ffn(X, MoE o RMSNorm).
@@ -25,6 +26,7 @@ class Block {
     Routes routes;
     IndexLoss index_loss = {};  // null tensors where there is none
     Tensor chosen = {};         // [N, k] i32 or null, see AttentionLayer
+    Tensor exact = {};          // likewise
   };
   Result forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
                  const RoutePlan& routes) const;

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "autograd/base/check.h"
+#include "autograd/kernels/hadamard.h"
+#include "autograd/kernels/index_fp4.h"
 
 namespace shoal {
 namespace {
@@ -114,6 +116,11 @@ void check_attention(const ModelConfig& m, Checker& check) {
     check.require_fit(m.index_head_dim >= m.qk_rope_head_dim, "index_head_dim", "qk_rope_head_dim",
                       m.index_head_dim, " is narrower than qk_rope_head_dim ", m.qk_rope_head_dim,
                       "; use at least that");
+    const bool fp4 = m.fp4.indexer != Quantization::kOff;
+    check.require_fit(!fp4 || (has_hadamard(m.index_head_dim) && m.index_head_dim <= kMostKeyWidth),
+                      "index_head_dim", "fp4.indexer", m.index_head_dim,
+                      " has no Hadamard matrix here, which fp4.indexer ", name_of(m.fp4.indexer),
+                      " needs; use a power of two up to ", kMostKeyWidth, ", or fp4.indexer off");
   }
   if (heavy) check.size("compress_rates.heavily_compressed_attention", m.compress_rate_hca, 2);
 }
@@ -187,6 +194,9 @@ std::vector<ModelProblem> ModelConfig::complete() {
   check.not_negative("init.hc_scale", init.hc_scale);
   check.require(std::isfinite(init.hc_res_diagonal), "init.hc_res_diagonal", init.hc_res_diagonal,
                 " is not finite; use a number such as 6");
+  check.require(fp4.from_step >= 0, "fp4.from_step", fp4.from_step,
+                " is no step; use a number from 0 upwards");
+  check.require(fp8_kv != Quantization::kPtq, "fp8.kv", "ptq is not supported; use off or qat");
   if (check.problems.empty()) {
     const std::int64_t most = kMaxExperts / num_hidden_layers;
     check.require_fit(n_routed_experts <= most, "n_routed_experts", kAllKeys, n_routed_experts,
@@ -199,6 +209,13 @@ std::vector<ModelProblem> ModelConfig::complete() {
                       kMaxParameters);
   }
   return std::move(check.problems);
+}
+
+Precision ModelConfig::precision_at(std::int64_t done) const {
+  const auto on = [&](Quantization kind) {
+    return kind == Quantization::kPtq || (kind == Quantization::kQat && done >= fp4.from_step);
+  };
+  return {on(fp4.experts), on(fp4.indexer), fp8_kv == Quantization::kQat};
 }
 
 void ModelConfig::finish(const std::string& where) {
@@ -258,6 +275,18 @@ const char* name_of(RouterScore kind) {
       return "softmax";
   }
   check_failed(__FILE__, __LINE__, "a known RouterScore");
+}
+
+const char* name_of(Quantization kind) {
+  switch (kind) {
+    case Quantization::kOff:
+      return "off";
+    case Quantization::kQat:
+      return "qat";
+    case Quantization::kPtq:
+      return "ptq";
+  }
+  check_failed(__FILE__, __LINE__, "a known Quantization");
 }
 
 const char* name_of(IndexerMode mode) {

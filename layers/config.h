@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "autograd/kernels/sinkhorn.h"
+#include "layers/precision.h"
 
 namespace shoal {
 
@@ -14,6 +15,18 @@ enum class ResidualKind { kManifold, kHyper, kPlain };  // mhc, hc, plain
 // indexer; all entries while the indexer alone learns; the entries that the indexer chooses.
 enum class IndexerMode { kDense, kWarmup, kSparse };
 enum class RouterScore { kSqrtSoftplus, kSigmoid, kSoftmax };
+
+// Rounded to fewer bits (spec 8): never; from some step of the training on; or not in training, and
+// wherever the model is used afterwards.
+enum class Quantization { kOff, kQat, kPtq };
+
+struct Fp4Config {
+  Quantization experts = Quantization::kOff;  // routed experts' weights
+  Quantization indexer = Quantization::kOff;  // the indexers' queries and keys
+  std::int64_t from_step = 0;                 // where qat begins: so many updates are done before
+
+  bool operator==(const Fp4Config&) const = default;
+};
 
 // One set of rotary frequencies (spec 2.3): `main` for window layers and MTP, `compress` for CSA
 // and HCA.
@@ -101,6 +114,11 @@ struct ModelConfig {
   std::int64_t num_nextn_predict_layers = 1;  // MTP depth, 0 or 1 (spec 6)
   std::int64_t bos_token_id = 0, eos_token_id = 1;
   InitConfig init;
+  Fp4Config fp4;
+  Quantization fp8_kv = Quantization::kOff;  // off or qat: entries without their rotary dimensions
+
+  // What the model is computed with when so many updates are done.
+  Precision precision_at(std::int64_t done) const;
 
   // Fills what is derived (num_hidden_layers, empty lists, hc_mult 1 for plain streams, the width
   // of dense layers) and lists everything impossible, in the order of the members.
@@ -123,5 +141,6 @@ const char* name_of(FeedForwardKind kind);
 const char* name_of(ResidualKind kind);
 const char* name_of(RouterScore kind);
 const char* name_of(IndexerMode mode);
+const char* name_of(Quantization kind);
 
 }  // namespace shoal

@@ -114,6 +114,11 @@ Model::Model(const ModelConfig& config)
   norm_ = &add_norm(store_, "norm.weight", C);
   head_ = &store_.add({.name = "head.weight", .shape = {V, C}, .matrix = false, .std = std});
   if (config_.num_nextn_predict_layers > 0) mtp_ = std::make_shared<Mtp>(store_, config_, std);
+  for (const Block* block : all_blocks()) {
+    for (ModelParam* weights : block->feed_forward().routed_weights()) {
+      if (weights != nullptr) rounded_.add(*weights);
+    }
+  }
 }
 
 void Model::initialise(std::uint64_t seed, std::span<const std::int64_t> token_counts) {
@@ -145,7 +150,7 @@ BlockInput Model::begin(Tape& tape, const Batch& batch, const IndexerPlan& index
     if (!frozen || &p == embed_) tape.leaf(p);
   }
   batch_ = upload(tape, batch, config_);
-  return {&batch_, tables, indexer};
+  return {&batch_, tables, indexer, precision_};
 }
 
 Tensor Model::run_block(Tape& tape, std::size_t l, const Block& block, Tensor X, Tensor tokens,
@@ -186,6 +191,16 @@ Tensor Model::forward_mtp(Tape& tape, Hidden& hidden) {
                           mtp_->h_proj.weight());
   const Tensor joined = add_to_streams(tape, reshape(h, {N, n, C}), e);
   return run_block(tape, blocks_.size(), mtp_->block, joined, batch_.next, hidden);
+}
+
+void Model::set_precision(const Precision& precision) {
+  precision_ = precision;
+  const bool has_memory = store_.values().data() != nullptr;  // else shapes are all that counts
+  if (precision.fp4_experts && has_memory) {
+    rounded_.round();
+  } else {
+    rounded_.release();
+  }
 }
 
 RopeTables Model::ropes(std::int64_t positions) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layers/block.h"
+#include "layers/moe/rounded_experts.h"
 #include "layers/rope.h"
 
 namespace shoal {
@@ -71,6 +72,12 @@ class Model {
   RopeTables ropes(std::int64_t positions);       // angles of at least so many positions
   Tensor embed(Tape& tape, Tensor tokens) const;  // [N] i32 -> streams [N, n, C]
 
+  // What forward passes and caches are computed with from now on. FP4 rounds the routed experts'
+  // weights as they are now: to be said again when they have changed, so once for each update.
+  void set_precision(const Precision& precision);
+  const Precision& precision() const { return precision_; }
+  const RoundedExperts& rounded_experts() const { return rounded_; }
+
   ParamStore& store() { return store_; }
   const ParamStore& store() const { return store_; }
   const ModelConfig& config() const { return config_; }
@@ -90,6 +97,8 @@ class Model {
 
   ModelConfig config_;
   ParamStore store_;
+  Precision precision_;
+  RoundedExperts rounded_;
   BatchTensors batch_;  // of the micro-batch on the tape; recomputed blocks read it in backward
   RopeTableStorage rope_main_, rope_compress_;
   ModelParam *embed_, *norm_, *head_;

@@ -321,6 +321,7 @@ void Trainer::evaluate_now() {
   const RunClock::Timing timing(clock_, RunClock::kEvaluation);
   evaluated_step_ = step();
   const StepPlan plan = plan_.at(step());
+  model_.set_precision(plan.precision);  // the weights have changed since
   const Dataset& validation = data().validation;
   if (validation.sequences() > 0) {
     std::optional<EvalRecord> record =

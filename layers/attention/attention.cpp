@@ -1,8 +1,10 @@
 #include "layers/attention/attention.h"
 
 #include "autograd/ops/head_norm_rope.h"
+#include "autograd/ops/index_choice.h"
 #include "autograd/ops/linear.h"
 #include "autograd/ops/rms_norm.h"
+#include "autograd/ops/round_entries.h"
 #include "layers/norm.h"
 
 namespace shoal {
@@ -60,9 +62,12 @@ Tensor AttentionLayer::queries(Tape& tape, Tensor latent, Tensor position, RopeT
                         position, static_cast<float>(config_.rms_norm_eps));
 }
 
-Tensor AttentionLayer::raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTable rope) const {
-  return head_norm_rope(tape, linear(tape, x_NC, wkv_.weight()), kv_norm_.weight(),
-                        config_.head_dim, rope, position, static_cast<float>(config_.rms_norm_eps));
+Tensor AttentionLayer::raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTable rope,
+                                bool fp8) const {
+  const Tensor kv =
+      head_norm_rope(tape, linear(tape, x_NC, wkv_.weight()), kv_norm_.weight(), config_.head_dim,
+                     rope, position, static_cast<float>(config_.rms_norm_eps));
+  return fp8 ? round_entries(tape, kv, config_.head_dim - config_.qk_rope_head_dim) : kv;
 }
 
 Attended AttentionLayer::attend(Tape& tape, Tensor q, Tensor kv, Tensor first, Tensor position,
@@ -77,17 +82,18 @@ Tensor AttentionLayer::output(Tape& tape, Tensor o) const {
 }
 
 AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const BatchTensors& batch,
-                                               const RopeTables& ropes,
-                                               const IndexerPlan& mode) const {
+                                               const RopeTables& ropes, const IndexerPlan& mode,
+                                               const Precision& precision) const {
   const RopeTable rope = this->rope(ropes);
   const Tensor u = latent(tape, x_NC);
   const Tensor q = queries(tape, u, batch.position, rope);
-  const Tensor kv = raw_keys(tape, x_NC, batch.position, rope);
+  const Tensor kv = raw_keys(tape, x_NC, batch.position, rope, precision.fp8_kv);
   if (!compressor_) {
     return {output(tape, attend(tape, q, kv, batch.first, batch.position, rope, {}).o), {}, {}};
   }
   const EntryLayout& layout = batch.entries_of(kind_);
-  Entries entries{compressor_->pool(tape, compressor_->project(tape, x_NC), layout.rows, rope),
+  Entries entries{compressor_->pool(tape, compressor_->project(tape, x_NC), layout.rows, rope,
+                                    precision.fp8_kv ? EntryRounding::kFp8 : EntryRounding::kNone),
                   layout.begin,
                   layout.count,
                   {}};
@@ -95,16 +101,30 @@ AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const Ba
   const bool chooses =
       indexer_ && mode.mode == IndexerMode::kSparse && layout.most_visible > config_.index_topk;
   IndexScores scores;
+  Tensor exact;
   if (chooses || learns(mode)) {
     const Tensor x = detached(x_NC);
     const Compressor& keys = indexer_->compressor();
-    scores = {indexer_->queries(tape, detached(u), batch.position, rope),
-              keys.pool(tape, keys.project(tape, x), layout.rows, rope), indexer_->weights(tape, x),
-              layout.begin, layout.count};
-    if (chooses) entries.chosen = choose_entries(tape, scores, config_.index_topk);
+    const bool fp4 = precision.fp4_indexer;
+    scores = {indexer_->queries(tape, detached(u), batch.position, rope, fp4),
+              keys.pool(tape, keys.project(tape, x), layout.rows, rope, Indexer::rounding(fp4)),
+              indexer_->weights(tape, x), layout.begin, layout.count};
+    const std::int64_t k = config_.index_topk;
+    if (chooses && fp4) {
+      entries.chosen = choose_entries_fp4(tape, scores, pack_keys(tape, scores.key), k);
+      if (mode.compares) {
+        const IndexScores unrounded{
+            indexer_->queries(tape, detached(u), batch.position, rope, false),
+            keys.pool(tape, keys.project(tape, x), layout.rows, rope), scores.weight, layout.begin,
+            layout.count};
+        exact = choose_entries(tape, unrounded, k);
+      }
+    } else if (chooses) {
+      entries.chosen = choose_entries(tape, scores, k);
+    }
   }
   const Attended attended = attend(tape, q, kv, batch.first, batch.position, rope, entries);
-  Result result{output(tape, attended.o), entries.chosen, {}};
+  Result result{output(tape, attended.o), entries.chosen, {}, exact};
   if (learns(mode)) {
     result.index_loss =
         index_loss(tape, scores, {detached(q), detached(entries.value), attended.lse},

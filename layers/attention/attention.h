@@ -3,6 +3,7 @@
 
 #include "autograd/ops/attention.h"
 #include "layers/attention/indexer.h"
+#include "layers/precision.h"
 
 namespace shoal {
 
@@ -14,7 +15,8 @@ struct RopeTables {
 // What a step asks of the indexers.
 struct IndexerPlan {
   IndexerMode mode = IndexerMode::kSparse;
-  bool learns = false;  // compute the KL loss, where the mode has one
+  bool learns = false;    // compute the KL loss, where the mode has one
+  bool compares = false;  // where FP4 chooses, say also what float32 would have chosen
 };
 
 // An attention sublayer of any kind (spec 2): x [N, C] -> [N, C].
@@ -28,14 +30,15 @@ class AttentionLayer {
     Tensor y;
     Tensor chosen;         // [N, k] i32; null: every row looks at all that it may see
     IndexLoss index_loss;  // null tensors where there is none
+    Tensor exact = {};     // like `chosen`, from unrounded scores; null unless compared
   };
   Result forward(Tape& tape, Tensor x_NC, const BatchTensors& batch, const RopeTables& ropes,
-                 const IndexerPlan& mode) const;
+                 const IndexerPlan& mode, const Precision& precision) const;
 
   // The steps of forward(), for decoding from a cache.
   Tensor latent(Tape& tape, Tensor x_NC) const;  // u of spec 2.1
   Tensor queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope) const;
-  Tensor raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTable rope) const;
+  Tensor raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTable rope, bool fp8) const;
   Attended attend(Tape& tape, Tensor q, Tensor kv, Tensor first, Tensor position, RopeTable rope,
                   const Entries& entries) const;
   Tensor output(Tape& tape, Tensor o) const;

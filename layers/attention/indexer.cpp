@@ -1,5 +1,6 @@
 #include "layers/attention/indexer.h"
 
+#include "autograd/ops/hadamard_fp4.h"
 #include "autograd/ops/head_rope.h"
 #include "autograd/ops/linear.h"
 #include "layers/norm.h"
@@ -16,8 +17,10 @@ Indexer::Indexer(ParamStore& store, const std::string& prefix, const ModelConfig
       compressor_(store, prefix + "compressor.", config, config.index_head_dim,
                   config.compress_rate_csa, true, std) {}
 
-Tensor Indexer::queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope) const {
-  return head_rope(tape, linear(tape, latent, wq_b_.weight()), width_, rope, position);
+Tensor Indexer::queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope,
+                        bool fp4) const {
+  const Tensor q = head_rope(tape, linear(tape, latent, wq_b_.weight()), width_, rope, position);
+  return fp4 ? hadamard_fp4(tape, q, width_) : q;
 }
 
 Tensor Indexer::weights(Tape& tape, Tensor x_NC) const {

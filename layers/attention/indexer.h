@@ -12,9 +12,13 @@ class Indexer {
   Indexer(ParamStore& store, const std::string& prefix, const ModelConfig& config, double std);
 
   // q [N, H*D] and head weights [N, H] of queries, from the attention's query latent and x.
-  Tensor queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope) const;
+  // `fp4`: both q and keys after Hadamard and rounding.
+  Tensor queries(Tape& tape, Tensor latent, Tensor position, RopeTable rope, bool fp4) const;
   Tensor weights(Tape& tape, Tensor x_NC) const;
   const Compressor& compressor() const { return compressor_; }
+  static EntryRounding rounding(bool fp4) {
+    return fp4 ? EntryRounding::kFp4 : EntryRounding::kNone;
+  }
 
  private:
   std::int64_t width_;

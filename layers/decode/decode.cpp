@@ -77,12 +77,15 @@ Tensor attend(Tape& tape, const AttentionLayer& layer, std::size_t l, Tensor x_N
               const RopeTables& ropes, std::span<const DecodeChunk> chunks) {
   const RopeTable rope = layer.rope(ropes);
   const bool chooses = chunks.front().cache->layer(l).chooses();
-  const AttentionRows all = attention_rows(tape, layer, chooses, x_NC, rows.batch.position, rope);
+  const Precision precision = chunks.front().cache->layer(l).precision();
+  const AttentionRows all =
+      attention_rows(tape, layer, chooses, precision, x_NC, rows.batch.position, rope);
   Tensor o = chunks.size() > 1 ? tape.alloc(all.q.shape) : Tensor{};
   std::int64_t row = 0;
   for (const DecodeChunk& chunk : chunks) {
     LayerCache& cache = chunk.cache->layer(l);
-    CHECK(cache.chooses() == chooses, "decode: sequences of different indexer stages");
+    CHECK(cache.chooses() == chooses && cache.precision() == precision,
+          "decode: sequences of different indexer stages or precisions");
     const std::int64_t n = count(chunk);
     const Tensor own = cache.attend(tape, rows_of(all, row, n), rows_of(rows.zeros, row, n),
                                     rows_of(rows.batch.position, row, n), rope);

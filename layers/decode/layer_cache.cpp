@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "autograd/base/rng.h"
+#include "autograd/ops/index_choice.h"
 
 namespace shoal {
 namespace {
@@ -19,9 +20,19 @@ void fill_random(const Tensor& x, const Rng& rng) {
 
 }  // namespace
 
-EntryCache::EntryCache(const Compressor& compressor, std::int64_t most_tokens)
-    : compressor_(&compressor), tail_(compressor.projected_width()), entries_(compressor.width()) {
-  entries_.reserve(most_tokens / compressor.rate());
+EntryCache::EntryCache(const Compressor& compressor, EntryRounding rounding,
+                       std::int64_t most_tokens)
+    : compressor_(&compressor),
+      rounding_(rounding),
+      tail_(compressor.projected_width()),
+      entries_(compressor.width()),
+      packed_(compressor.width()) {
+  const std::int64_t most = most_tokens / compressor.rate();
+  if (rounding_ == EntryRounding::kFp4) {
+    packed_.reserve(most);
+  } else {
+    entries_.reserve(most);
+  }
 }
 
 void EntryCache::extend(Tape& tape, Tensor projected, std::int64_t before, RopeTable rope) {
@@ -37,23 +48,29 @@ void EntryCache::extend(Tape& tape, Tensor projected, std::int64_t before, RopeT
       rows.own_row.as<std::int32_t>()[i] = static_cast<std::int32_t>(position - tail_begin);
       rows.position.as<std::int32_t>()[i] = static_cast<std::int32_t>(position);
     }
-    entries_.append_copy(compressor_->pool(tape, tail_.tensor(), rows, rope));
+    const Tensor made = compressor_->pool(tape, tail_.tensor(), rows, rope, rounding_);
+    if (rounding_ == EntryRounding::kFp4) {
+      packed_.append(made);
+    } else {
+      entries_.append_copy(made);
+    }
   }
   tail_.keep_last(after % rate + (compressor_->overlaps() ? rate : 0));
 }
 
-AttentionRows attention_rows(Tape& tape, const AttentionLayer& layer, bool chooses, Tensor x_NC,
-                             Tensor position, RopeTable rope) {
+AttentionRows attention_rows(Tape& tape, const AttentionLayer& layer, bool chooses,
+                             const Precision& precision, Tensor x_NC, Tensor position,
+                             RopeTable rope) {
   AttentionRows rows;
   const Tensor u = layer.latent(tape, x_NC);
   rows.q = layer.queries(tape, u, position, rope);
-  rows.kv = layer.raw_keys(tape, x_NC, position, rope);
+  rows.kv = layer.raw_keys(tape, x_NC, position, rope, precision.fp8_kv);
   if (const Compressor* compressor = layer.compressor()) {
     rows.projected = compressor->project(tape, x_NC);
   }
   if (chooses) {
     const Indexer& indexer = *layer.indexer();
-    rows.index_q = indexer.queries(tape, u, position, rope);
+    rows.index_q = indexer.queries(tape, u, position, rope, precision.fp4_indexer);
     rows.index_weight = indexer.weights(tape, x_NC);
     rows.index_projected = indexer.compressor().project(tape, x_NC);
   }
@@ -61,16 +78,23 @@ AttentionRows attention_rows(Tape& tape, const AttentionLayer& layer, bool choos
 }
 
 LayerCache::LayerCache(const AttentionLayer& layer, const ModelConfig& config, bool chooses,
-                       std::int64_t most_tokens)
+                       const Precision& precision, std::int64_t most_tokens)
     : layer_(&layer),
+      precision_(precision),
       rate_(config.compress_rate(layer.kind())),
       topk_(config.index_topk),
       kept_rows_(layer.kind() == AttentionKind::kFull ? std::numeric_limits<std::int64_t>::max()
                                                       : config.sliding_window - 1),
       raw_(config.head_dim) {
   if (layer.kind() == AttentionKind::kFull) raw_.reserve(most_tokens);
-  if (layer.compressor() != nullptr) entries_.emplace(*layer.compressor(), most_tokens);
-  if (chooses) index_keys_.emplace(layer.indexer()->compressor(), most_tokens);
+  if (layer.compressor() != nullptr) {
+    entries_.emplace(*layer.compressor(),
+                     precision.fp8_kv ? EntryRounding::kFp8 : EntryRounding::kNone, most_tokens);
+  }
+  if (chooses) {
+    index_keys_.emplace(layer.indexer()->compressor(), Indexer::rounding(precision.fp4_indexer),
+                        most_tokens);
+  }
 }
 
 Tensor LayerCache::attend(Tape& tape, const AttentionRows& rows, Tensor zeros, Tensor position,
@@ -89,9 +113,11 @@ Tensor LayerCache::attend(Tape& tape, const AttentionRows& rows, Tensor zeros, T
   if (index_keys_) {
     index_keys_->extend(tape, rows.index_projected, before, rope);
     if (length_ / rate_ > topk_) {
-      entries.chosen = choose_entries(
-          tape, {rows.index_q, index_keys_->entries(), rows.index_weight, zeros, entries.count},
-          topk_);
+      const IndexScores scores{rows.index_q, index_keys_->entries(), rows.index_weight, zeros,
+                               entries.count};
+      entries.chosen = precision_.fp4_indexer
+                           ? choose_entries_fp4(tape, scores, index_keys_->packed(), topk_)
+                           : choose_entries(tape, scores, topk_);
     }
   }
   const Tensor o = layer_->attend(tape, rows.q, raw_.tensor(), zeros, position, rope, entries).o;

@@ -6,7 +6,8 @@ SequenceCache::SequenceCache(const Model& model, IndexerMode mode, std::int64_t 
   layers_.reserve(model.blocks().size());
   for (const Block& block : model.blocks()) {
     const bool chooses = block.attention().indexer() != nullptr && mode == IndexerMode::kSparse;
-    layers_.emplace_back(block.attention(), model.config(), chooses, most_tokens);
+    layers_.emplace_back(block.attention(), model.config(), chooses, model.precision(),
+                         most_tokens);
   }
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <vector>
 
 #include "autograd/ops/experts.h"
@@ -45,6 +46,8 @@ class MoeLayer {
 
   FeedForwardKind kind() const { return kind_; }
   bool has_balance() const { return kind_ == FeedForwardKind::kMoe; }
+  // All that the routed experts weigh: FP4 rounds these. Null of a dense layer.
+  std::array<ModelParam*, 2> routed_weights() const { return {routed_.w13, routed_.w2}; }
   ModelBuffer* bias() const { return bias_; }    // learned routing
   ModelBuffer* table() const { return table_; }  // hash routing
 

@@ -45,7 +45,7 @@ TEST_P(Golden, Passes) {
   EXPECT_EQ(run.want->adamw.size(), 10U);
   EXPECT_EQ(run.want->muon.size(), 10U);
   EXPECT_GT(run.want->grad.size(), 80U);
-  EXPECT_GT(run.want->grad_ce.size(), 40U);
+  EXPECT_GT(run.want->grad_ce.size(), 38U);
   EXPECT_EQ(run.want->losses->index_kl > 0.0, sparse > 0);
   // Far inside the bounds, as float32 should be.
   const ParityErrors e = run.comparison->errors();
@@ -59,7 +59,7 @@ TEST_P(Golden, Passes) {
 }
 INSTANTIATE_TEST_SUITE_P(Cases, Golden,
                          ::testing::Values("window", "sparse", "dense", "heavy", "clamped", "short",
-                                           "streams2", "v4"),
+                                           "streams2", "fp4", "v4"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(GoldenAgain, PassesWithOtherThreadsAndTheNarrowKernel) {

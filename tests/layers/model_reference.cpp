@@ -1,12 +1,40 @@
 #include "tests/layers/model_reference.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 namespace shoal::testing {
 namespace {
 
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+
+const std::vector<double> kE2m1 = {0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0};
+
+// What rounding adds to x: to the nearest of `values`, each with its sign, in units of the smallest
+// power of two for which none of a block is beyond the last; between two, to the one at an even
+// place.
+std::vector<double> rounding_of(const std::vector<double>& x, const std::vector<double>& values,
+                                std::size_t block, double floor) {
+  std::vector<double> added(x.size());
+  for (std::size_t b = 0; b < x.size(); b += block) {
+    const std::size_t end = std::min(x.size(), b + block);
+    double largest = floor;
+    for (std::size_t i = b; i < end; ++i) largest = std::max(largest, std::abs(x[i]));
+    double S = std::ldexp(1.0, -126);
+    while (values.back() * S < largest) S *= 2.0;
+    for (std::size_t i = b; i < end; ++i) {
+      std::size_t best = 0;
+      for (std::size_t v = 1; v < values.size(); ++v) {
+        const double there = std::abs(std::abs(x[i]) / S - values[v]);
+        const double here = std::abs(std::abs(x[i]) / S - values[best]);
+        if (there < here || (there == here && v % 2 == 0)) best = v;
+      }
+      added[i] = std::copysign(values[best] * S, x[i]) - x[i];
+    }
+  }
+  return added;
+}
 
 std::vector<double> unit_rms(std::vector<double> x, double eps) {
   double squares = 0.0;
@@ -18,8 +46,8 @@ std::vector<double> unit_rms(std::vector<double> x, double eps) {
 
 }  // namespace
 
-ModelReference::ModelReference(Model& model, IndexerMode mode)
-    : config_(model.config()), mode_(mode) {
+ModelReference::ModelReference(Model& model, IndexerMode mode, const Precision& precision)
+    : config_(model.config()), mode_(mode), precision_(precision) {
   model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
     const float* from = p.value.as<float>() + piece.offset;
     tensors_[piece.name].assign(from, from + piece.shape.numel());
@@ -33,8 +61,63 @@ ModelReference::ModelReference(Model& model, IndexerMode mode)
   }
 }
 
+ModelReference::Vector ModelReference::rounded(const std::string& what, const Vector& x,
+                                               const Vector& values, std::size_t block,
+                                               double floor) const {
+  Vector& added = added_[std::to_string(document_) + " " + what];
+  if (keep_) added = rounding_of(x, values, block, floor);
+  Vector y = x;
+  for (std::size_t i = 0; i < y.size(); ++i) y[i] += added[i];
+  return y;
+}
+
+ModelReference::Vector ModelReference::fp8_kv(const std::string& what, const Vector& x) const {
+  if (!precision_.fp8_kv) return x;
+  Vector values;
+  for (int i = 0; i < 8; ++i) values.push_back(std::ldexp(i, -9));
+  for (int i = 8; i < 127; ++i) values.push_back(std::ldexp(8 + i % 8, i / 8 - 10));
+  const auto plain = static_cast<std::ptrdiff_t>(x.size()) - config_.qk_rope_head_dim;
+  Vector y = rounded(what, Vector(x.begin(), x.begin() + plain), values, 64, 1e-4F);
+  y.insert(y.end(), x.begin() + plain, x.end());
+  return y;
+}
+
+ModelReference::Vector ModelReference::index_vector(const std::string& what,
+                                                    const Vector& x) const {
+  if (!precision_.fp4_indexer) return x;
+  Vector turned(x.size(), 0.0);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    for (std::size_t j = 0; j < x.size(); ++j) {
+      turned[i] += std::popcount(i & j) % 2 == 0 ? x[j] : -x[j];
+    }
+    turned[i] /= std::sqrt(static_cast<double>(x.size()));
+  }
+  return rounded(what, turned, kE2m1, 32, 0.0);
+}
+
+bool ModelReference::is_alive(const std::string& what, double z) const {
+  bool& alive = alive_[std::to_string(document_) + " " + what];
+  if (keep_) alive = z > 0.0;
+  return alive;
+}
+
 ModelReference::Vector ModelReference::times(const std::string& name, const Vector& x) const {
   const Vector& w = at(name);
+  if (precision_.fp4_experts && name.find(".ffn.experts.") != std::string::npos) {
+    Vector& added = added_[name];
+    if (added.empty()) {  // the first use is one of losses()
+      for (std::size_t row = 0; row < w.size(); row += x.size()) {
+        const auto begin = w.begin() + static_cast<std::ptrdiff_t>(row);
+        const Vector of_row = rounding_of(
+            Vector(begin, begin + static_cast<std::ptrdiff_t>(x.size())), kE2m1, 32, 0.0);
+        added.insert(added.end(), of_row.begin(), of_row.end());
+      }
+    }
+    Vector y(w.size() / x.size(), 0.0);
+    for (std::size_t i = 0; i < w.size(); ++i)
+      y[i / x.size()] += (w[i] + added[i]) * x[i % x.size()];
+    return y;
+  }
   Vector y(w.size() / x.size());
   const double* row = w.data();
   for (double& out : y) {
@@ -154,6 +237,9 @@ ModelReference::Rows ModelReference::entries(const std::string& prefix, const Ro
     }
     out.push_back(norm(prefix + "norm.weight", p));
     turn(out.back(), static_cast<double>(own), config_.rope_compress);
+    const std::string what = prefix + std::to_string(own);
+    const bool index = prefix.ends_with("indexer.compressor.");
+    out.back() = index ? index_vector(what, out.back()) : fp8_kv(what, out.back());
   }
   return out;
 }
@@ -173,9 +259,14 @@ ModelReference::Rows ModelReference::index_scores(const std::string& prefix, con
       const auto begin = q.begin() + static_cast<std::ptrdiff_t>(h * D);
       Vector head(begin, begin + static_cast<std::ptrdiff_t>(D));
       turn(head, static_cast<double>(t), config_.rope_compress);
+      head = index_vector(prefix + "q" + std::to_string(t) + "." + std::to_string(h), head);
       for (std::size_t i = 0; i < scores[t].size(); ++i) {
         const double z = std::inner_product(head.begin(), head.end(), keys[i].begin(), 0.0);
-        scores[t][i] += w[h] / std::sqrt(static_cast<double>(H * D)) * std::max(0.0, z);
+        // Products of rounded vectors are often exactly zero, where the rectifier has no slope:
+        // what it stopped, it stops afterwards.
+        const std::string what = concat(prefix, t, ".", h, ".", i);
+        const bool alive = !precision_.fp4_indexer ? z > 0.0 : is_alive(what, z);
+        scores[t][i] += alive ? w[h] / std::sqrt(static_cast<double>(H * D)) * z : 0.0;
       }
     }
   }
@@ -206,6 +297,7 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
     }
     kv[t] = norm(prefix + "kv_norm.weight", times(prefix + "wkv.weight", x[t]));
     turn(kv[t], static_cast<double>(t), rope);
+    kv[t] = fp8_kv(prefix + "kv" + std::to_string(t), kv[t]);
   }
   if (rate > 0) compressed = entries(prefix + "compressor.", x, D, rate, sparse);
   if (sparse && mode_ != IndexerMode::kDense) scores = index_scores(prefix + "indexer.", x, u);
@@ -215,9 +307,21 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
     std::vector<std::size_t> seen(rate > 0 ? (t + 1) / rate : 0);
     std::iota(seen.begin(), seen.end(), std::size_t{0});
     if (sparse && mode_ == IndexerMode::kSparse) {
+      const auto compared = [&](std::size_t i) {
+        const double score = scores[t][i];
+        if (!precision_.fp4_indexer || score == 0.0) return score;
+        const double unit = std::ldexp(1.0, std::ilogb(score) - 7);  // of a bfloat16
+        return std::nearbyint(score / unit) * unit;
+      };
       std::stable_sort(seen.begin(), seen.end(),
-                       [&](std::size_t a, std::size_t b) { return scores[t][a] > scores[t][b]; });
+                       [&](std::size_t a, std::size_t b) { return compared(a) > compared(b); });
       seen.resize(std::min(seen.size(), static_cast<std::size_t>(config_.index_topk)));
+      if (precision_.fp4_indexer) {
+        std::vector<std::size_t>& chosen =
+            chosen_[std::to_string(document_) + " " + prefix + std::to_string(t)];
+        if (keep_) chosen = seen;
+        seen = chosen;
+      }
     }
     Vector teacher(seen.size(), 0.0);
     Vector joined(g * rank, 0.0);
@@ -353,6 +457,8 @@ double ModelReference::balance(const Choices& choices) const {
 
 ModelReference::Sums ModelReference::losses(const Sequences& sequences) {
   passed_.clear();
+  added_.clear();
+  chosen_.clear();
   return losses_from(0, sequences, true);
 }
 
@@ -384,6 +490,8 @@ ModelReference::Sums ModelReference::losses_from(std::size_t first, const Sequen
       const std::vector<int> ids(tokens.begin(), tokens.end() - 1);
       const std::vector<int> next(tokens.begin() + 1, tokens.end());
       if (keep) passed_.emplace_back(L + 1);
+      keep_ = keep;
+      document_ = document;
       std::vector<Passed>& passed = passed_.at(document++);
       for (std::size_t l = 0; l < first; ++l) {
         const Choices& made = passed[l].choices;

@@ -13,7 +13,8 @@ namespace shoal::testing {
 // at a time. Its only input from the program is the tensors' published names.
 class ModelReference {
  public:
-  explicit ModelReference(Model& model, IndexerMode mode = IndexerMode::kSparse);
+  explicit ModelReference(Model& model, IndexerMode mode = IndexerMode::kSparse,
+                          const Precision& precision = {});
 
   struct Sums {  // over all positions, without weights
     double ce = 0, mtp = 0, balance = 0, index_kl = 0;
@@ -47,6 +48,15 @@ class ModelReference {
     Rows comb;
   };
 
+  // Straight through a rounding: what losses() found that it adds stays the same afterwards, so
+  // that differences of losses_after_change() are differences of the unrounded numbers.
+  Vector rounded(const std::string& what, const Vector& x, const Vector& values, std::size_t block,
+                 double floor) const;
+  bool is_alive(const std::string& what, double z) const;
+  Vector fp8_kv(const std::string& what, const Vector& x) const;  // spec 8.4, if it is asked for
+  Vector index_vector(const std::string& what,
+                      const Vector& x) const;  // Hadamard and FP4, likewise
+
   const Vector& at(const std::string& name) const { return tensors_.at(name); }
   Vector times(const std::string& name, const Vector& x) const;  // W x, W [out, in]
   Vector norm(const std::string& name, const Vector& x) const;
@@ -72,6 +82,12 @@ class ModelReference {
 
   ModelConfig config_;
   IndexerMode mode_;
+  Precision precision_;
+  bool keep_ = true;                                                // the call is losses()
+  std::size_t document_ = 0;                                        // that is gone through
+  mutable std::map<std::string, Vector> added_;                     // see rounded()
+  mutable std::map<std::string, bool> alive_;                       // of FP4 indexers, likewise
+  mutable std::map<std::string, std::vector<std::size_t>> chosen_;  // of FP4 indexers, likewise
   std::map<std::string, Vector> tensors_;
   std::vector<std::vector<Passed>> passed_;  // [document][block], of the last losses()
 };

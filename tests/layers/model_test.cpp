@@ -27,6 +27,7 @@ struct Case {
   std::int64_t T;
   std::vector<std::vector<std::int64_t>> lengths;  // of the documents of each sequence
   IndexerMode mode = IndexerMode::kSparse;
+  Precision precision = {};
 };
 
 std::vector<Case> cases() {
@@ -96,6 +97,25 @@ std::vector<Case> cases() {
     c.config.mlp_layer_types.resize(2);
     all.push_back(c);
   }
+  // Fewer bits, part by part and all together: index heads and rows of experts that are a block,
+  // more than one, and less.
+  for (const Precision& precision : {Precision{.fp4_experts = true}, Precision{.fp4_indexer = true},
+                                     Precision{.fp8_kv = true}, Precision{true, true, true}}) {
+    for (const std::int64_t width : {8, 32, 64}) {
+      // Small: the more numbers, the likelier one lies so near a border that floats cross it.
+      Case c{"hybrid, fewer bits", hybrid(), 13, {{13}}};
+      c.config.index_head_dim = width;
+      c.config.moe_intermediate_size = width + 3;
+      c.config.head_dim = width + 20;
+      c.precision = precision;
+      if (precision.fp8_kv) {
+        c.config.layer_types = {AttentionKind::kCompressedSparse};
+        c.config.mlp_layer_types = {FeedForwardKind::kMoe};
+        c.config.num_nextn_predict_layers = 0;
+      }
+      all.push_back(c);
+    }
+  }
   for (std::int64_t n = 1; n <= 8; ++n) {
     Case c{"streams", tiny_config(), 6, {{6}}};
     c.config.hc_mult = n;
@@ -133,7 +153,8 @@ TEST(Model, LossesAndGradientsEqualTheReference) {
     std::vector<float> grads(static_cast<std::size_t>(model->store().flat_size()));
     model->store().bind_grads(grads.data());
 
-    ModelReference reference(*model, c.mode);
+    model->set_precision(c.precision);
+    ModelReference reference(*model, c.mode, c.precision);
     const auto want = reference.losses(sequences);
     const Loss got = loss_of(tape, *model, batch, c.mode);
     EXPECT_NEAR(*got.sums.ce.as<float>(), want.ce, 2e-6 * want.ce);

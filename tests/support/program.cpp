@@ -177,6 +177,12 @@ Ended run_program(const std::vector<std::string>& arguments, const ProgramOption
   return Program(arguments, options).wait();
 }
 
+Ended run_well(const std::vector<std::string>& arguments) {
+  Ended ended = run_program(arguments);
+  EXPECT_EQ(ended.code, 0) << arguments[0] << ": " << ended.err;
+  return ended;
+}
+
 Json json_of_command(const std::vector<std::string>& arguments, int code,
                      const ProgramOptions& options) {
   const Ended ended = run_program(arguments, options);

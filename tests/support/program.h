@@ -65,6 +65,7 @@ class Program {
 };
 
 Ended run_program(const std::vector<std::string>& arguments, const ProgramOptions& options = {});
+Ended run_well(const std::vector<std::string>& arguments);  // expects exit code 0
 // The one JSON object (or list) that a command prints.
 Json json_of_command(const std::vector<std::string>& arguments, int code = 0,
                      const ProgramOptions& options = {});

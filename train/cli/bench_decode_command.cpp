@@ -3,6 +3,7 @@
 #include <chrono>
 #include <iomanip>
 #include <iostream>
+#include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -28,6 +29,7 @@ class Subject {
   Subject(const ModelConfig& config, std::int64_t context, std::int64_t most_tokens)
       : model_(config), cache_(allocated(), IndexerMode::kSparse, most_tokens) {
     model_.initialise(1, {});
+    model_.set_precision(model_.precision());  // of these weights
     model_.ropes(most_tokens);
     cache_.pretend(tape_, context, 1);
   }
@@ -53,6 +55,7 @@ class Subject {
  private:
   const Model& allocated() {
     model_.allocate();
+    model_.set_precision(model_.config().precision_at(std::numeric_limits<std::int64_t>::max()));
     return model_;
   }
 

@@ -141,6 +141,7 @@ void declare(CLI::App& app, Options& o, int& code) {
   c->add_option("run", o.generate.run, "a run or one of its checkpoints")
       ->required()
       ->type_name("RUN");
+  add_overrides(c, o.generate.overrides, "model.fp4.experts=ptq or checkpoint.step=500");
   c->add_option("--prompt", o.generate.prompts,
                 "text to continue; - reads it from stdin; several are continued together")
       ->required()
@@ -204,6 +205,9 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->transform(CLI::AsSizeValue(true))
       ->transform(positive_size())  // the later one goes first
       ->option_text("SIZE (5GB)");
+  c->add_flag("--fp4", o.exported.fp4,
+              "routed experts packed in FP4, two values a byte, as DeepSeek publishes them; only "
+              "`shoal import` reads that");
   c->callback([&] { code = export_command(o.exported); });
 
   c = command(app, "import", "make a run of a Hugging Face model folder",

@@ -32,6 +32,7 @@ int eval_command(const EvalArguments& args);
 
 struct GenerateArguments {
   std::string run;
+  std::vector<std::string> overrides;
   std::vector<std::string> prompts, stops;
   std::int64_t tokens = 200, top_k = 0, samples = 1;
   double temperature = 0.8, top_p = 1.0;
@@ -51,6 +52,7 @@ int prepare_command(const PrepareArguments& args);
 struct ExportArguments {
   std::string run, folder;
   std::uint64_t shard_bytes = 5'000'000'000;
+  bool fp4 = false;
 };
 int export_command(const ExportArguments& args);
 

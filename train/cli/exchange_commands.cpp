@@ -17,8 +17,9 @@ namespace shoal {
 int export_command(const ExportArguments& args) {
   (void)NewFolder(args.folder);  // before a large checkpoint is read
   const LoadedModel loaded = load_model(args.run, {});
-  const Exported done = export_model(*loaded.model, args.folder,
-                                     loaded.config.data.tokenizer == "bytes", args.shard_bytes);
+  const Exported done =
+      export_model(*loaded.model, args.folder, loaded.config.data.tokenizer == "bytes",
+                   args.shard_bytes, args.fp4);
   for (const std::string& warning : done.warnings) spdlog::warn("{}", printable(warning));
   const std::vector<AttentionKind>& layers = loaded.config.model.layer_types;
   const bool sparse =

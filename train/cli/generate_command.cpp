@@ -125,10 +125,21 @@ Json json_of(const Generation& g, const std::vector<std::string>& prompts, std::
   return json;
 }
 
+// Keys that decide a generation beside the options.
+void require_of_generation(const std::string& key) {
+  for (const char* name : {"model.fp4.", "model.fp8.", "indexer.", "checkpoint.step"}) {
+    if (key.starts_with(name)) return;
+  }
+  reject(Failure::kUsage, key,
+         ": changes nothing in a generation; generate takes model.fp4, model.fp8, indexer and "
+         "checkpoint.step");
+}
+
 }  // namespace
 
 int generate_command(const GenerateArguments& args) {
-  const LoadedModel loaded = load_model(args.run, {});
+  const LoadedModel loaded = load_model(args.run, args.overrides);
+  for (const std::string& key : loaded.changed) require_of_generation(key);
   const auto tokenizer = make_tokenizer(loaded.config.data.tokenizer);
   const std::vector<std::string> prompts = read_prompts(args.prompts, args.samples);
   const GenerateConfig config{

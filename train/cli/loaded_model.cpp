@@ -57,6 +57,7 @@ LoadedModel load_model(const std::string& path, const std::vector<std::string>& 
   loaded.model->allocate();
   StateView view = model_view(*loaded.model);
   copy_state(stored.state, view, stored.report.path, "/model/");
+  loaded.model->set_precision(loaded.config.model.precision_at(loaded.step));
   return loaded;
 }
 

@@ -159,6 +159,14 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
                 number_text(config.optim.end_lr), " is above optim.lr ",
                 number_text(config.optim.lr), "; use at most that");
   if (!needs_data) return;
+  const auto trains = [&](Quantization kind, const char* key) {
+    check.require(kind != Quantization::kPtq, {key},
+                  "ptq rounds in evaluation and generation alone; train with off, then `shoal eval "
+                  "RUN ",
+                  key, "=ptq`");
+  };
+  trains(config.model.fp4.experts, "model.fp4.experts");
+  trains(config.model.fp4.indexer, "model.fp4.indexer");
   check.require(!config.data.train.empty(), {"data.train"},
                 "no text to train on; name files or folders, such as [corpora/kjv.txt]");
   check.require(config.train.steps > 0 || config.train.tokens > 0 || config.train.minutes > 0,

@@ -4,10 +4,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "autograd/base/atomic_file.h"
 #include "train/config/published/model_json.h"
 #include "train/interop/new_folder.h"
+#include "train/interop/packed_experts.h"
 #include "train/interop/safetensors.h"
 #include "train/interop/tokenizer_files.h"
 #include "train/interop/weight_index.h"
@@ -22,9 +24,12 @@ std::vector<std::int64_t> dims(const Shape& shape) {
 // A model's tensors by name, where they lie; hash tables as the 64-bit integers that others expect.
 class Tensors {
  public:
-  explicit Tensors(Model& model) {
+  Tensors(Model& model, bool fp4) {
+    const std::set<std::string> packed = fp4 ? packable_names(model) : std::set<std::string>{};
     model.store().for_each_piece([&](const ParamPiece& piece, ModelParam& p) {
-      add({piece.name, "F32", dims(piece.shape), p.value.as<float>() + piece.offset});
+      const float* values = p.value.as<float>() + piece.offset;
+      if (packed.contains(piece.name)) return add_packed(piece, values);
+      add({piece.name, "F32", dims(piece.shape), values});
     });
     for (const ModelBuffer& b : model.store().buffers()) {
       if (b.value.dtype == DType::kF32) {
@@ -56,32 +61,44 @@ class Tensors {
   static std::uint64_t bytes_of(const TensorToWrite& tensor) {
     const std::int64_t numel = std::accumulate(tensor.shape.begin(), tensor.shape.end(),
                                                std::int64_t{1}, std::multiplies<>());
-    return static_cast<std::uint64_t>(numel) * (tensor.dtype == "F32" ? 4 : 8);
+    return static_cast<std::uint64_t>(numel * safetensors_dtype_bits(tensor.dtype) / 8);
   }
 
  private:
   void add(const TensorToWrite& tensor) { by_name_[tensor.name] = tensor; }
+  void add_packed(const ParamPiece& piece, const float* values) {
+    const PackedExpert& packed = packed_.emplace_back(pack_expert(values, piece.shape));
+    add({piece.name, "I8", packed.code_shape, packed.codes.data()});
+    add({scale_name_of(piece.name), "F8_E8M0", packed.scale_shape, packed.scales.data()});
+  }
 
   std::map<std::string, TensorToWrite> by_name_;
   std::deque<std::vector<std::int64_t>> wide_;
+  std::deque<PackedExpert> packed_;
 };
 
 }  // namespace
 
 Exported export_model(Model& model, const std::string& folder, bool byte_tokenizer,
-                      std::uint64_t shard_bytes) {
+                      std::uint64_t shard_bytes, bool fp4) {
   NewFolder out(folder);
   Exported done;
   done.folder = out.path();
   const ModelConfig& config = model.config();
   nlohmann::json json = model_to_json(config);
   json["dtype"] = "float32";
+  if (fp4) {
+    // transformers would read the codes as weights.
+    json["expert_dtype"] = "fp4";
+    json["model_type"] = kOwnModelType;
+    json["architectures"] = {"ShoalForCausalLM"};
+  }
   if (json.at("model_type") != kTransformersModelType) {
     done.warnings.push_back(
-        "transformers has no such model (residual streams, layers or routing are not V4's): only "
-        "Shoal reads this folder");
+        "transformers has no such model (residual streams, layers, routing or precision are not "
+        "those that it computes): only Shoal reads this folder");
   }
-  const Tensors tensors(model);
+  const Tensors tensors(model, fp4);
   const auto shards = tensors.shards(shard_bytes);
   WeightIndex index;
   for (std::size_t s = 0; s < shards.size(); ++s) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "train/checkpoint/state.h"
+#include "train/interop/packed_experts.h"
 
 namespace shoal {
 namespace {
@@ -15,6 +16,7 @@ struct Target {
   bool is_float = true;
   float* floats = nullptr;
   std::int32_t* ints = nullptr;
+  bool packable = false;  // may come as packed FP4
 };
 
 std::map<std::string, Target> targets_of(Model& model) {
@@ -34,7 +36,24 @@ std::map<std::string, Target> targets_of(Model& model) {
       t.floats = b.value.as<float>();
     }
   }
+  for (const std::string& name : packable_names(model)) targets.at(name).packable = true;
   return targets;
+}
+
+// Does the tensor come as codes and scales?
+bool comes_packed(const ModelWeights& weights, const std::string& name, const Target& target) {
+  const auto found = weights.parts().find(name);
+  return target.packable && found != weights.parts().end() && is_packed(found->second);
+}
+
+// Of an expert that comes packed: its codes, or their scales.
+bool is_of_packed(const ModelWeights& weights, const std::map<std::string, Target>& targets,
+                  const std::string& name) {
+  constexpr std::string_view kScale = "scale";
+  std::string weight = name;
+  if (name.ends_with(kScale)) weight.replace(name.size() - kScale.size(), kScale.size(), "weight");
+  const auto target = targets.find(weight);
+  return target != targets.end() && comes_packed(weights, weight, target->second);
 }
 
 bool same_shape(const std::vector<std::int64_t>& got, const Shape& want) {
@@ -45,15 +64,16 @@ bool is_float(const std::string& dtype) {
   return dtype == "F32" || dtype == "BF16" || dtype == "F16";
 }
 
-// Quantized weights come with tensors of scales, which no model here has: said of the first one,
-// before a hundred names are called unknown.
-void refuse_quantized(const ModelWeights& weights) {
+// Other quantized weights come with tensors of scales too, which no model here has: said of the
+// first one, before a hundred names are called unknown.
+void refuse_quantized(const ModelWeights& weights, const std::map<std::string, Target>& targets) {
   for (const auto& [name, part] : weights.parts()) {
+    if (is_of_packed(weights, targets, name)) continue;
     const std::string& dtype = part.dtype;
     if (dtype[0] != 'F' && dtype != "I8" && dtype != "U8") continue;
     if (is_float(dtype) || dtype == "F64") continue;
     reject(Failure::kData, weights.place_of(part), " has dtype ", dtype,
-           ", which is quantized; expected F32, BF16 or F16");
+           ", which is quantized; expected F32, BF16 or F16 (packed FP4 of routed experts alone)");
   }
 }
 
@@ -65,8 +85,8 @@ bool lacks_mtp(const ModelWeights& weights) {
 }
 
 void check_weights(Model& model, const ModelWeights& weights) {
-  refuse_quantized(weights);
   const std::map<std::string, Target> targets = targets_of(model);
+  refuse_quantized(weights, targets);
   if (model.has_mtp() && lacks_mtp(weights)) {
     reject(Failure::kData, weights.path(), ": tensor \"mtp.0.norm.weight\" is missing, and all of ",
            "mtp.0; expected them where model.num_nextn_predict_layers is 1 (transformers does not ",
@@ -78,7 +98,7 @@ void check_weights(Model& model, const ModelWeights& weights) {
     if (count++ < 10) ((problems << '\n') << ... << what);
   };
   for (const auto& [name, part] : weights.parts()) {
-    if (!targets.contains(name)) {
+    if (!targets.contains(name) && !is_of_packed(weights, targets, name)) {
       problem(weights.place_of(part), ": the model has no such tensor");
     }
   }
@@ -89,6 +109,12 @@ void check_weights(Model& model, const ModelWeights& weights) {
       continue;
     }
     const ModelWeights::Part& part = found->second;
+    if (comes_packed(weights, name, target)) {
+      if (std::string what = packed_problem(weights, name, target.shape); !what.empty()) {
+        problem(what);
+      }
+      continue;
+    }
     const bool known =
         target.is_float ? is_float(part.dtype) : part.dtype == "I64" || part.dtype == "I32";
     if (!same_shape(part.shape, target.shape)) {
@@ -113,7 +139,9 @@ void load_weights(Model& model, const ModelWeights& weights) {
   for (const auto& [name, target] : targets) {
     const ModelWeights::Part& part = weights.parts().at(name);
     if (target.is_float) {
-      floats.emplace_back(&target, weights.read_f32(part));
+      floats.emplace_back(&target, comes_packed(weights, name, target)
+                                       ? read_packed(weights, name, target.shape)
+                                       : weights.read_f32(part));
       continue;
     }
     ints.emplace_back(&target, weights.read_i64(part));

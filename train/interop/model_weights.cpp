@@ -167,6 +167,10 @@ std::vector<float> ModelWeights::read_f32(const Part& part) const {
   return files_[part.file].read_f32(part.stored, part.first, count);
 }
 
+std::vector<std::byte> ModelWeights::read_bytes(const Part& part) const {
+  return files_[part.file].read_bytes(part.stored);
+}
+
 std::vector<std::int64_t> ModelWeights::read_i64(const Part& part) const {
   return files_[part.file].read_i64(part.stored);
 }

@@ -38,6 +38,8 @@ class ModelWeights {
   // As SafetensorsFile reads them; any other dtype is an Error(kData).
   std::vector<float> read_f32(const Part& part) const;
   std::vector<std::int64_t> read_i64(const Part& part) const;
+  // As stored; of parts that are whole tensors.
+  std::vector<std::byte> read_bytes(const Part& part) const;
 
  private:
   ModelWeights(std::string path, std::vector<SafetensorsFile> files);

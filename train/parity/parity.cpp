@@ -55,10 +55,12 @@ class Runner {
       : want_(want), model_(config) {
     model_.allocate();
     load_weights(model_, ModelWeights(SafetensorsFile::open(want.model.path())));
+    model_.set_precision(config.precision_at(0));
     runner_ = std::make_unique<StepRunner>(model_, tape_, options);
   }
   StepPlan plan() const {
-    return {.loss = {want_.mtp_weight, want_.balance_weight, want_.index_kl_weight}};
+    return {.loss = {want_.mtp_weight, want_.balance_weight, want_.index_kl_weight},
+            .precision = model_.config().precision_at(0)};
   }
 
   void compare_forward(ParityComparison& to, const Batch& batch) {
@@ -81,7 +83,8 @@ class Runner {
       to.gradient(name, got);
     });
     if (want_.grad_ce.empty()) return;
-    const StepPlan cross_entropy_alone{.loss = {{}, 0.0, 0.0}};
+    StepPlan cross_entropy_alone = plan();
+    cross_entropy_alone.loss = {{}, 0.0, 0.0};
     runner_->gradients(std::span<const Batch>(&batch, 1), cross_entropy_alone);
     for_each_gradient(want_.grad_ce, [&](const std::string& name, std::span<const float> got) {
       to.gradient_ce(name, got);

@@ -22,7 +22,8 @@ RunPlan::RunPlan(const RunConfig& config)
       modes_(config.indexer.modes),
       schedule_{config.optim.lr, config.optim.end_lr, config.optim.warmup_steps,
                 config.optim.decay_share, planned_steps(config)},
-      loss_(config.loss) {}
+      loss_(config.loss),
+      model_(config.model) {}
 
 StepPlan RunPlan::at(std::int64_t done) const {
   StepPlan plan;
@@ -32,6 +33,7 @@ StepPlan RunPlan::at(std::int64_t done) const {
   const double mtp = in_decay(schedule_, plan.number) ? loss_.mtp_late : loss_.mtp;
   plan.loss = {mtp != 0.0 ? std::optional(mtp) : std::nullopt, loss_.balance, loss_.index_kl};
   plan.indexer = modes_[index_at(modes_, done)].mode;
+  plan.precision = model_.precision_at(done);
   return plan;
 }
 

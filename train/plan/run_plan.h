@@ -16,6 +16,7 @@ struct StepPlan {
   double lr = 0.0;
   LossWeights loss;
   IndexerMode indexer = IndexerMode::kSparse;
+  Precision precision = {};
   BatchSizes sizes = {};
 
   IndexerPlan indexer_plan() const { return {indexer, loss.index_kl != 0.0}; }
@@ -49,6 +50,7 @@ class RunPlan {
   std::vector<IndexerSpec> modes_;
   ScheduleConfig schedule_;
   RunConfig::Loss loss_;
+  ModelConfig model_;
 };
 
 // Of the sizes of a run those whose micro-batch has the most rows, of them the longest.

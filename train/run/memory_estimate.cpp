@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <limits>
 #include <sstream>
 
 #include "autograd/base/rng.h"
@@ -95,7 +96,9 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const Batc
   MemoryEstimate e;
   const ParamStore& store = model.store();
   const auto flat_bytes = static_cast<std::size_t>(store.flat_size()) * sizeof(float);
-  e.parameters = flat_bytes;
+  // Where quantization begins later, memory is there before.
+  const Precision precision = config.model.precision_at(std::numeric_limits<std::int64_t>::max());
+  e.parameters = flat_bytes + (precision.fp4_experts ? model.rounded_experts().bytes() : 0);
   e.gradients = flat_bytes * static_cast<std::size_t>(GradientTree::levels(sizes.micro_batches()));
   for (const ParamSlice& slice : slices_of(store)) {
     const bool muon = slice.matrix && config.optim.matrices == MatrixOptimizer::kMuon;
@@ -110,6 +113,7 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const Batc
   const bool recompute = config.train.recompute == RecomputePolicy::kBlock;
   // Other modes of the indexers need less.
   const IndexerPlan indexer{IndexerMode::kSparse, config.loss.index_kl != 0.0};
+  model.set_precision(precision);
   Hidden hidden = model.forward(tape, batch, {recompute, indexer});
   const Loss loss = NextToken().loss(tape, model, hidden, {}, count({&batch, 1}));
   if (dump != nullptr) *dump = tape.dump();

@@ -61,6 +61,7 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const StepPlan
         sums_.size());
   const StepCounts counts = count(batches);
   clear(stats_);
+  model_.set_precision(plan.precision);  // rounds the weights of this step
   StepOutcome out;
   out.counts = counts;
   const auto run = [&](std::int64_t i) {

@@ -180,6 +180,54 @@ TEST_F(Decode, EveryResidualFeedForwardAndKernel) {
   }
 }
 
+// The indexers' keys lie packed in the cache; the training forward packs them anew. Heads of whole
+// blocks, of several and of a short one.
+TEST_F(Decode, FewerBits) {
+  for (const std::int64_t width : {8, 32, 64}) {
+    ModelConfig c = hybrid_config();
+    c.head_dim = 80;  // more than a block of FP8 without the rotary dimensions
+    c.index_head_dim = width;
+    use(c, static_cast<std::uint64_t>(width));
+    const Whole exact = whole(document(67, 1), IndexerMode::kSparse);
+    for (const Precision& precision :
+         {Precision{.fp4_experts = true}, Precision{.fp4_indexer = true}, Precision{.fp8_kv = true},
+          Precision{true, true, true}}) {
+      for (const bool wide : {true, false}) {
+        SCOPED_TRACE(concat("index heads of ", width, ", ", precision.fp4_experts, " ",
+                            precision.fp4_indexer, " ", precision.fp8_kv));
+        use_wide_gemm(wide);
+        model_->set_precision(precision);
+        EXPECT_NE(whole(document(67, 1), IndexerMode::kSparse).logits, exact.logits);
+        for (const std::int64_t piece : {1, 5, 67}) {
+          expect_equal({document(67, 1), document(40, 2)}, IndexerMode::kSparse,
+                       [&](std::size_t, std::int64_t) { return piece; });
+        }
+        use_wide_gemm(true);
+      }
+    }
+    model_->set_precision({});
+    EXPECT_EQ(whole(document(67, 1), IndexerMode::kSparse).logits, exact.logits);
+  }
+}
+
+TEST_F(Decode, APackedIndexKeyOf128Takes68Bytes) {
+  ModelConfig c = hybrid_config();
+  c.index_head_dim = 128;
+  use(c);
+  const Document d = document(161, 1);
+  std::size_t bytes[2];
+  for (const bool fp4 : {false, true}) {
+    model_->set_precision({.fp4_indexer = fp4});
+    SequenceCache cache(*model_, IndexerMode::kSparse, 160);
+    const DecodeChunk chunk{&cache, std::span(d).first(160)};
+    decode(*model_, tape_, std::span(&chunk, 1));
+    tape_.end_microbatch();
+    bytes[fp4 ? 1 : 0] = cache.bytes();
+  }
+  // Two CSA layers, 40 entries each.
+  EXPECT_EQ(bytes[0] - bytes[1], 2U * 40 * (128 * sizeof(float) - 68));
+}
+
 // Windows of one token and of more than a document; an overlap that reaches over pieces; blocks
 // longer than documents.
 TEST_F(Decode, OddSizes) {

@@ -22,11 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-void run_well(const std::vector<std::string>& arguments) {
-  const Ended ended = run_program(arguments);
-  EXPECT_EQ(ended.code, 0) << arguments[0] << ": " << ended.err;
-}
-
 // Every file of a folder and its bytes.
 std::map<std::string, std::string> content_of(const std::string& folder) {
   std::map<std::string, std::string> content;

@@ -160,7 +160,6 @@ TEST(LoadConfig, ValuesAreWhatTheyLookLike) {
 // What DeepSeek-V4 has and Shoal has not is refused by its name, not as a slip of the pen.
 TEST(LoadConfig, WhatCannotBeHonouredIsNamed) {
   const BadValue cases[] = {
-      {"  fp4: {experts: qat, indexer: off}", "model.fp4: rounding to FP4 does not exist yet"},
       {"  expert_dtype: fp4", "model.expert_dtype: 'fp4' cannot be honoured"},
       {"  expert_dtype: bfloat16", "model.expert_dtype: 'bfloat16' cannot be honoured"},
       {"  quantization_config: {quant_method: fp8}",
@@ -308,6 +307,29 @@ TEST(LoadConfig, StagesOfTheIndexer) {
     EXPECT_THAT(said, HasSubstr("a.yaml:2:")) << bad.line;
     EXPECT_THAT(said, Not(HasSubstr("\n"))) << bad.line;
   }
+}
+
+TEST(LoadConfig, Quantization) {
+  const auto model = [](const std::string& rest, bool trains = false) {
+    return problems_of("model: {layer_types: [compressed_sparse_attention], qk_rope_head_dim: 8" +
+                           rest + "}\ndata: {train: [x.txt]}\ntrain: {steps: 1}\n",
+                       {}, trains);
+  };
+  EXPECT_EQ(model(", fp4: {experts: qat, indexer: qat, from_step: 100}, fp8: {kv: qat}", true), "");
+  EXPECT_EQ(model(", fp4: {experts: ptq, indexer: ptq}"), "");
+  EXPECT_THAT(model(", fp4: {experts: ptq}", true),
+              HasSubstr("model.fp4.experts: ptq rounds in evaluation and generation alone; train "
+                        "with off, then `shoal eval RUN model.fp4.experts=ptq`"));
+  EXPECT_THAT(model(", fp4: {indexer: ptq}", true), HasSubstr("model.fp4.indexer: ptq rounds in"));
+  EXPECT_THAT(model(", fp8: {kv: ptq}"), HasSubstr("model.fp8.kv: ptq is not supported"));
+  EXPECT_THAT(model(", fp4: {experts: on}"), HasSubstr("model.fp4.experts: "));
+  EXPECT_THAT(model(", fp4: {from_step: -1}"), HasSubstr("model.fp4.from_step: "));
+  EXPECT_THAT(model(", index_head_dim: 24, fp4: {indexer: qat}"),
+              HasSubstr("model.index_head_dim: 24 has no Hadamard matrix here, which fp4.indexer "
+                        "qat needs; use a power of two up to 1024, or fp4.indexer off"));
+  EXPECT_THAT(model(", index_head_dim: 2048, fp4: {indexer: ptq}"),
+              HasSubstr("use a power of two up to 1024"));
+  EXPECT_EQ(model(", index_head_dim: 24, fp4: {experts: qat}"), "");
 }
 
 TEST(LoadConfig, SomethingMustBeThere) {

@@ -49,6 +49,16 @@ TEST(RunPlan, SaysWhatHoldsAtAStep) {
   EXPECT_EQ(largest(plan.sizes()), plan.sizes()[1]);
 }
 
+TEST(RunPlan, QuantizationBeginsAtItsStep) {
+  RunConfig config = staged();
+  config.model.fp4 = {Quantization::kQat, Quantization::kOff, 10};
+  config.model.fp8_kv = Quantization::kQat;
+  EXPECT_EQ(RunPlan(config).at(9).precision, (Precision{false, false, true}));
+  EXPECT_EQ(RunPlan(config).at(10).precision, (Precision{true, false, true}));
+  config.model.fp4 = {Quantization::kOff, Quantization::kPtq, 10};  // of an evaluation
+  EXPECT_EQ(RunPlan(config).at(0).precision, (Precision{false, true, true}));
+}
+
 TEST(RunPlan, WithoutAWeightMtpDoesNotRun) {
   RunConfig config = staged();
   config.loss.mtp_late = 0.0;

@@ -289,17 +289,20 @@ class ModelReader {
 
 // Keys that only Shoal has, or that another program would misread.
 bool is_ours(const std::string& name) {
-  return name == "residual" || name == "intermediate_size" || name.compare(0, 5, "init.") == 0;
+  return name == "residual" || name == "intermediate_size" || name.compare(0, 5, "init.") == 0 ||
+         name.compare(0, 4, "fp4.") == 0 || name.compare(0, 4, "fp8.") == 0;
 }
 
-// Its modules have one kind of residual and of expert layer, and always divide by the scores' sum.
+// Its modules have one kind of residual and of expert layer, always divide by the scores' sum, and
+// round nothing.
 bool transformers_computes(const ModelConfig& m) {
   const auto has = [](const auto& kinds, auto kind) {
     return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
   };
   return m.residual == ResidualKind::kManifold && !has(m.layer_types, AttentionKind::kFull) &&
          !has(m.mlp_layer_types, FeedForwardKind::kDense) && m.n_shared_experts == 1 &&
-         m.norm_topk_prob && m.scoring_func != RouterScore::kSoftmax;
+         m.fp4 == Fp4Config{} && m.fp8_kv == Quantization::kOff && m.norm_topk_prob &&
+         m.scoring_func != RouterScore::kSoftmax;
 }
 
 void put(nlohmann::json& json, const std::string& path, nlohmann::json value) {

@@ -67,6 +67,12 @@ struct Names<IndexerMode> {
   static bool works(IndexerMode) { return true; }
 };
 template <>
+struct Names<Quantization> {
+  static constexpr Quantization kAll[] = {Quantization::kOff, Quantization::kQat,
+                                          Quantization::kPtq};
+  static bool works(Quantization) { return true; }
+};
+template <>
 struct Names<RecomputePolicy> {
   static constexpr RecomputePolicy kAll[] = {RecomputePolicy::kNone, RecomputePolicy::kBlock};
   static bool works(RecomputePolicy) { return true; }

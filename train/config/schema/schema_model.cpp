@@ -154,6 +154,16 @@ std::vector<Key> model_keys() {
                    "begins a document"),
            integer("model.eos_token_id", SHOAL_FIELD(model.eos_token_id), kSizeOrZero, "",
                    "ends a document"),
+           choice("model.fp4.experts", SHOAL_FIELD(model.fp4.experts),
+                  "routed experts' weights in FP4: never, in training and after it (gradients go "
+                  "through to the float32 weights), or in evaluation and generation alone"),
+           choice("model.fp4.indexer", SHOAL_FIELD(model.fp4.indexer),
+                  "the indexers' queries and keys in FP4, after a Hadamard rotation; scores are "
+                  "compared in bfloat16"),
+           integer("model.fp4.from_step", SHOAL_FIELD(model.fp4.from_step), kNotNegative, "steps",
+                   "qat: so many updates go before it"),
+           choice("model.fp8.kv", SHOAL_FIELD(model.fp8_kv),
+                  "off or qat: raw and compressed entries in FP8 without their rotary dimensions"),
            number("model.init.std", SHOAL_FIELD(model.init.std), kNotNegative, "",
                   "of matrices; 0: 0.5 / sqrt(hidden_size) below width 2048, else 0.006"),
            number("model.init.hc_std", SHOAL_FIELD(model.init.hc_std), kNotNegative, "",

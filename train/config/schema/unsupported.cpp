@@ -7,9 +7,8 @@
 namespace shoal {
 namespace {
 
-constexpr std::array<std::pair<const char*, const char*>, 7> kUnsupported = {{
-    {"model.fp4", "rounding to FP4 does not exist yet; leave it out"},
-    {"model.expert_dtype", "all numbers are float32 here; leave it out"},
+constexpr std::array<std::pair<const char*, const char*>, 6> kUnsupported = {{
+    {"model.expert_dtype", "all numbers are float32 here; leave it out, or say model.fp4.experts"},
     {"model.quantization_config",
      "quantized weights cannot be read or trained, all numbers are float32 here; leave it out, and "
      "convert the weights to bfloat16 or float32 first"},
@@ -44,6 +43,8 @@ std::optional<std::string> unsupported(const std::string& path, const Node& valu
                                    [&](const auto& entry) { return path == entry.first; });
   if (found == kUnsupported.end()) return std::nullopt;
   if (asks_nothing(value, published)) return "";
+  // Packed experts are read; the weights themselves say whether they are.
+  if (published && path == "model.expert_dtype" && value.text == "fp4") return "";
   if (value.kind != Node::Kind::kScalar) return found->second;
   return describe(value) + " cannot be honoured: " + found->second;
 }

@@ -172,14 +172,12 @@ TEST(ModelJson, UnknownKeysAreOneWarning) {
 // Formats that would be trained in float32 without a word.
 TEST(ModelJson, WhatCannotBeHonouredIsNamed) {
   json file = published_file();
-  file["expert_dtype"] = "fp4";
+  file["expert_dtype"] = "fp8";
   file["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
-  file["fp4"] = {{"experts", "qat"}};
   const std::string said = problems_of_file(file);
-  EXPECT_THAT(said, HasSubstr("config.json: expert_dtype: 'fp4' cannot be honoured"));
+  EXPECT_THAT(said, HasSubstr("config.json: expert_dtype: 'fp8' cannot be honoured"));
   EXPECT_THAT(said,
               HasSubstr("config.json: quantization_config: quantized weights cannot be read"));
-  EXPECT_THAT(said, HasSubstr("config.json: fp4: rounding to FP4 does not exist yet"));
   file["expert_dtype"] = "bfloat16";  // how weights are stored
   file["quantization_config"] = nullptr;
   file["fp4"] = {{"experts", "off"}, {"indexer", "off"}};
@@ -187,6 +185,15 @@ TEST(ModelJson, WhatCannotBeHonouredIsNamed) {
   EXPECT_EQ(model_from_json(file, "config.json", &warnings),
             model_from_json(published_file(), "config.json", nullptr));
   EXPECT_THAT(warnings, ElementsAre());
+  // Packed experts can be read, and rounding is a setting; both ways.
+  file["expert_dtype"] = "fp4";
+  file["fp4"] = {{"experts", "qat"}, {"indexer", "qat"}};
+  ModelConfig model = model_from_json(file, "config.json", &warnings);
+  EXPECT_THAT(warnings, ElementsAre());
+  EXPECT_EQ(model.fp4, (Fp4Config{Quantization::kQat, Quantization::kQat, 0}));
+  model.finish("config.json");
+  EXPECT_EQ(model_to_json(model).at("fp4"), (json{{"experts", "qat"}, {"indexer", "qat"}}));
+  EXPECT_EQ(model_to_json(model).at("model_type"), "shoal");
 }
 
 TEST(ModelJson, SaysAllThatIsWrongAtOnce) {
