@@ -258,7 +258,9 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
   record.time = unix_time();
   write(record);
   if (step() % config_.log.every == 0) {
-    for (const LayerRecord& layer : layer_records(model_, step(), out, runner_->stats())) {
+    std::vector<LayerRecord> layers = layer_records(model_, step(), out, runner_->stats());
+    add_rounding(layers, model_, tape_, plan.precision, batches_.front());
+    for (const LayerRecord& layer : layers) {
       metrics_->write(layer);
       if (tensorboard_) tensorboard_->write(layer, unix_time());
     }

@@ -38,6 +38,8 @@ void add_clamp(std::vector<Field<Record>>& fields) {
 bool has_task(const EvalRecord& r) { return r.answers > 0; }
 
 bool learns_to_index(const LayerRecord& r) { return !std::isnan(r.index_kl); }
+bool rounds_index(const LayerRecord& r) { return !std::isnan(r.index_recall); }
+bool rounds_experts(const LayerRecord& r) { return !std::isnan(r.fp4_zeros); }
 
 std::vector<Field<StepRecord>> make_step_fields() {
   using R = StepRecord;
@@ -119,7 +121,22 @@ std::vector<Field<LayerRecord>> make_layer_fields() {
              {"index_captured", "share of 1",
               "what the indexer has learned of attention's choice: 1 - its loss / that of a "
               "uniform guess; of the same layers",
-              [](R& r) -> FieldPlace { return &r.index_captured; }, learns_to_index}});
+              [](R& r) -> FieldPlace { return &r.index_captured; }, learns_to_index},
+             {"index_recall", "share of 1",
+              "of the entries that FP4 scores choose, those that unrounded scores choose too, in "
+              "the step's first micro-batch; of CSA layers while `model.fp4.indexer` rounds and "
+              "some row has to choose",
+              [](R& r) -> FieldPlace { return &r.index_recall; }, rounds_index},
+             {"fp4_zeros", "share of 1",
+              "routed experts' weights that FP4 rounds to zero; while `model.fp4.experts` rounds",
+              [](R& r) -> FieldPlace { return &r.fp4_zeros; }, rounds_experts},
+             {"fp4_distance", "",
+              "Euclidean norm of what rounding changes / that of the weights; likewise",
+              [](R& r) -> FieldPlace { return &r.fp4_distance; }, rounds_experts},
+             {"fp4_least_scale", "log2", "the smallest scale of their blocks; likewise",
+              [](R& r) -> FieldPlace { return &r.fp4_least_scale; }, rounds_experts},
+             {"fp4_most_scale", "log2", "the largest",
+              [](R& r) -> FieldPlace { return &r.fp4_most_scale; }, rounds_experts}});
   return fields;
 }
 
@@ -214,7 +231,8 @@ std::string metrics_markdown() {
          "With `log.tensorboard` the folder `tensorboard/` gets the same: `train/*`, `optim/*` and "
          "`speed/*` of every step,\n`clamp/*` as shares of `clamp_inputs`, `validation/*` of "
          "every evaluation; of every layer\n`experts/imbalance_*`, the busiest expert's load "
-         "against an even share, and `indexers/captured_*`; as text\n`sample/*`, `event/*` and "
+         "against an even share, `indexers/captured_*` and `fp4/*`;\nas text `sample/*`, `event/*` "
+         "and "
          "`config`.\n";
   return out.str();
 }

@@ -67,6 +67,12 @@ struct LayerRecord {
   // share of the teacher that it has captured, 1 - loss / loss of a uniform guess. NaN elsewhere.
   double index_kl = std::numeric_limits<double>::quiet_NaN();
   double index_captured = std::numeric_limits<double>::quiet_NaN();
+  // While FP4 rounds its indexer: share of the entries chosen that unrounded scores choose too.
+  double index_recall = std::numeric_limits<double>::quiet_NaN();
+  // While FP4 rounds its routed experts. NaN elsewhere.
+  double fp4_zeros = std::numeric_limits<double>::quiet_NaN();     // share that rounds to zero
+  double fp4_distance = std::numeric_limits<double>::quiet_NaN();  // |rounded - own| / |own|
+  std::int64_t fp4_least_scale = 0, fp4_most_scale = 0;            // log2
 };
 
 struct EventRecord;  // train/metrics/event_record.h

@@ -184,6 +184,11 @@ bool TensorboardWriter::write(const LayerRecord& r, double time) {
   if (!std::isnan(r.index_captured)) {
     scalars.emplace_back("indexers/captured_" + layer, r.index_captured);
   }
+  if (!std::isnan(r.index_recall)) scalars.emplace_back("fp4/recall_" + layer, r.index_recall);
+  if (!std::isnan(r.fp4_zeros)) {
+    scalars.emplace_back("fp4/zeros_" + layer, r.fp4_zeros);
+    scalars.emplace_back("fp4/distance_" + layer, r.fp4_distance);
+  }
   return scalars.empty() || write(r.step, time, scalars);
 }
 

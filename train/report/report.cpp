@@ -45,8 +45,14 @@ std::string figure(const std::string& title, const std::string& unit, LineChart 
   return figure(title, unit, chart);
 }
 
+// Only of what has curves.
+std::string figure_of(const std::string& title, const std::string& unit, const LineChart& chart,
+                      const RunHistory& history) {
+  return chart.series.empty() ? "" : figure(title, unit, chart, history);
+}
+
 std::string learning_section(const RunHistory& history) {
-  const LineChart clamp = clamp_chart(history), indexer = indexer_chart(history);
+  const LineChart clamp = clamp_chart(history);
   return "<h2>Learning</h2>\n<div class=\"grid\">" +
          figure("Loss", "cross-entropy, nats per token, log scale", cross_entropy_chart(history),
                 history) +
@@ -62,10 +68,19 @@ std::string learning_section(const RunHistory& history) {
               ? figure("SwiGLU clamp", "inputs beyond the limit", "",
                        "<p class=\"none\">No input has gone beyond it.</p>")
               : figure("SwiGLU clamp", "inputs beyond the limit", clamp, history)) +
-         (indexer.series.empty()
-              ? ""
-              : figure("Indexers", "attention's choice that they have learned", indexer, history)) +
+         figure_of("Indexers", "attention's choice that they have learned", indexer_chart(history),
+                   history) +
          "</div>\n";
+}
+
+std::string fp4_section(const RunHistory& history) {
+  const std::string figures =
+      figure_of("Index recall", "FP4's choice that unrounded scores share",
+                index_recall_chart(history), history) +
+      figure_of("Rounding", "what FP4 changes of the experts, relative",
+                fp4_distance_chart(history), history) +
+      figure_of("Zeros", "expert weights that round to zero", fp4_zeros_chart(history), history);
+  return figures.empty() ? "" : "<h2>FP4</h2>\n<div class=\"grid\">" + figures + "</div>\n";
 }
 
 std::string speed_section(const RunHistory& history) {
@@ -205,8 +220,8 @@ std::string render_report(const ReportInput& input) {
          name + "</title>\n<style>" + page_style() + chart_style() + heat_map_style() +
          "</style></head>\n<body><main>\n<h1>" + name + "</h1>" + head_html(history) +
          learning_section(history) + sources_section(history) + speed_section(history) +
-         experts_section(history) + samples_section(history) + events_section(history) +
-         config_section(input.config) +
+         experts_section(history) + fp4_section(history) + samples_section(history) +
+         events_section(history) + config_section(input.config) +
          fmt::format("<footer>From metrics.jsonl, {} lines{}.</footer>\n</main></body></html>\n",
                      history.lines, broken);
 }

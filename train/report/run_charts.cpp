@@ -228,20 +228,52 @@ std::vector<LineChart::Mark> fork_marks(const RunHistory& history) {
   return marks;
 }
 
-LineChart indexer_chart(const RunHistory& history) {
+namespace {
+
+// A curve for every layer that has the number.
+LineChart by_layer(const RunHistory& history, const char* label, double LayerRecord::*field) {
   LineChart chart;
-  chart.label = "Share of attention that each indexer has captured by step";
-  chart.y_format = "share";
+  chart.label = label;
   std::map<std::int64_t, std::vector<LayerRecord>> layers;
   for (const LayerRecord& r : history.layers) {
-    if (!std::isnan(r.index_captured)) layers[r.layer].push_back(r);
+    if (!std::isnan(r.*field)) layers[r.layer].push_back(r);
   }
   int color = 0;
   for (const auto& [layer, records] : layers) {
-    chart.series.push_back(
-        thinned(smoothed(series_of(records, "Layer " + std::to_string(layer), color++,
-                                   [](const LayerRecord& r) { return r.index_captured; }))));
+    const std::string name =
+        layer == LayerRecord::kMtp ? std::string("MTP") : "Layer " + std::to_string(layer);
+    const auto value = [field](const LayerRecord& r) { return r.*field; };
+    chart.series.push_back(thinned(smoothed(series_of(records, name, color++, value))));
   }
+  return chart;
+}
+
+}  // namespace
+
+LineChart indexer_chart(const RunHistory& history) {
+  LineChart chart = by_layer(history, "Share of attention that each indexer has captured by step",
+                             &LayerRecord::index_captured);
+  chart.y_format = "share";
+  return chart;
+}
+
+LineChart index_recall_chart(const RunHistory& history) {
+  LineChart chart =
+      by_layer(history, "Share of FP4's chosen entries that unrounded scores choose too by step",
+               &LayerRecord::index_recall);
+  chart.y_format = "share";
+  return chart;
+}
+
+LineChart fp4_distance_chart(const RunHistory& history) {
+  return by_layer(history, "Distance of FP4 experts from their weights, relative, by step",
+                  &LayerRecord::fp4_distance);
+}
+
+LineChart fp4_zeros_chart(const RunHistory& history) {
+  LineChart chart = by_layer(history, "Share of expert weights that FP4 rounds to zero by step",
+                             &LayerRecord::fp4_zeros);
+  chart.y_format = "share";
   return chart;
 }
 

@@ -32,6 +32,10 @@ std::vector<LineChart::Mark> fork_marks(const RunHistory& history);
 
 // How much of attention each indexer has captured, by layer.
 LineChart indexer_chart(const RunHistory& history);
+// What FP4 does, by layer: see LayerRecord.
+LineChart index_recall_chart(const RunHistory& history);
+LineChart fp4_distance_chart(const RunHistory& history);
+LineChart fp4_zeros_chart(const RunHistory& history);
 
 // The records of one layer, as the heat map takes them.
 struct LayerLoads {

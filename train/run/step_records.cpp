@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "train/step/index_recall.h"
+
 namespace shoal {
 namespace {
 
@@ -54,6 +56,26 @@ std::vector<LayerRecord> layer_records(const Model& model, std::int64_t step,
     }
   }
   return records;
+}
+
+void add_rounding(std::vector<LayerRecord>& records, Model& model, Tape& tape,
+                  const Precision& precision, const Batch& batch) {
+  if (precision.fp4_indexer) {
+    model.set_precision(precision);  // the weights have changed since
+    const std::vector<double> recalls = index_recall(model, tape, batch);
+    for (std::size_t l = 0; l < records.size(); ++l) records[l].index_recall = recalls[l];
+  }
+  if (!precision.fp4_experts) return;
+  const std::vector<const Block*> blocks = model.all_blocks();
+  for (std::size_t l = 0; l < records.size(); ++l) {
+    const auto weights = blocks[l]->feed_forward().routed_weights();
+    if (weights[0] == nullptr) continue;
+    const RoundingStats stats = measure_rounding(weights);
+    records[l].fp4_zeros = static_cast<double>(stats.to_zero) / static_cast<double>(stats.weights);
+    records[l].fp4_distance = stats.distance;
+    records[l].fp4_least_scale = stats.least_scale;
+    records[l].fp4_most_scale = stats.most_scale;
+  }
 }
 
 }  // namespace shoal

@@ -17,5 +17,9 @@ StepRecord step_record(const StepPlan& plan, const RunPosition& after, const Ste
 // One for every block, the MTP block last.
 std::vector<LayerRecord> layer_records(const Model& model, std::int64_t step,
                                        const StepOutcome& out, const ModelStats& stats);
+// What rounding does to each of them, measured on the weights as they are now (spec 8): `batch` is
+// run forward once where an indexer is rounded.
+void add_rounding(std::vector<LayerRecord>& records, Model& model, Tape& tape,
+                  const Precision& precision, const Batch& batch);
 
 }  // namespace shoal

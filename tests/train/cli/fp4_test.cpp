@@ -1,10 +1,12 @@
 // Runs with fewer bits through the program: trained, stopped, evaluated, exchanged.
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/micro_run.h"
+#include "train/cli/loaded_model.h"
 #include "train/metrics/records.h"
 
 namespace shoal {
@@ -41,6 +43,55 @@ TEST(Fp4Run, ThreadsRecomputeAndAResumeGiveTheSameRun) {
   fs::remove_all(micro / "half/checkpoints/step-00000024");
   run_well({"resume", micro / "half"});
   expect_equal_runs(micro / "whole", micro / "half");
+}
+
+// Against the weights of the last checkpoint, rounded by the definition: the nearest E2M1 value.
+TEST(Fp4Run, ItsRecordsSayWhatRoundingDoes) {
+  const MicroRun micro;
+  micro.train_to_the_end("run", kSparse + kRounded + Strings{"log.every=6"});
+  const LoadedModel loaded = load_model(micro / "run", {});
+  const std::vector<const Block*> blocks = loaded.model->all_blocks();
+  const Strings lines = lines_of(micro / "run", "layer");
+  ASSERT_EQ(lines.size() % blocks.size(), 0U);
+  for (std::size_t l = 0; l < blocks.size(); ++l) {
+    const Json record = *parse_line(lines[lines.size() - blocks.size() + l]);
+    double error = 0.0, square = 0.0, zeros = 0.0, weights = 0.0;
+    int least = 1000, most = -1000;
+    for (const ModelParam* p : blocks[l]->feed_forward().routed_weights()) {
+      for (std::int64_t r = 0; r < p->value.shape.rows(); ++r) {
+        for (std::int64_t k = 0; k < p->value.shape.cols(); k += 32) {
+          const float* x = p->value.row(r) + k;
+          const std::int64_t n = std::min<std::int64_t>(32, p->value.shape.cols() - k);
+          double largest = 0.0;
+          for (std::int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(double{x[i]}));
+          const int power = static_cast<int>(std::ceil(std::log2(largest / 6.0)));
+          least = std::min(least, power);
+          most = std::max(most, power);
+          for (std::int64_t i = 0; i < n; ++i) {
+            double nearest = 1e300;
+            for (const double code : {0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0}) {
+              const double value = std::ldexp(code, power);
+              const double distance = std::abs(std::abs(double{x[i]}) - value);
+              if (distance < std::abs(std::abs(double{x[i]}) - nearest)) nearest = value;
+            }
+            error += std::pow(std::abs(double{x[i]}) - nearest, 2);
+            square += double{x[i]} * double{x[i]};
+            zeros += nearest == 0.0 && x[i] != 0.0F ? 1.0 : 0.0;
+            weights += 1.0;
+          }
+        }
+      }
+    }
+    EXPECT_NEAR(record.at("fp4_zeros").get<double>(), zeros / weights, 1e-12);
+    EXPECT_NEAR(record.at("fp4_distance").get<double>(), std::sqrt(error / square), 1e-7);
+    EXPECT_EQ(record.at("fp4_least_scale"), least);
+    EXPECT_EQ(record.at("fp4_most_scale"), most);
+    EXPECT_EQ(record.contains("index_recall"), l == 0) << record;
+    if (l != 0) continue;
+    EXPECT_GT(record.at("index_recall").get<double>(), 0.5);
+    EXPECT_LE(record.at("index_recall").get<double>(), 1.0);
+  }
+  EXPECT_THAT(bytes_of_file(micro / "run/report.html"), HasSubstr("Index recall"));
 }
 
 TEST(Fp4Run, QuantizationMayBeginLater) {

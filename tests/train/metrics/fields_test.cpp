@@ -33,7 +33,8 @@ TEST(Fields, AreThereOnceAndSayWhatTheyMean) {
 // Whatever a record may hold.
 TEST(Fields, KnowEveryFieldOfARecord) {
   LayerRecord layer;
-  layer.index_kl = layer.index_captured = 0.5;
+  layer.index_kl = layer.index_captured = layer.index_recall = 0.5;
+  layer.fp4_zeros = layer.fp4_distance = 0.5;
   EvalRecord task;
   task.answers = 3;
   task.sources = {{"a.txt", 1.0, 2.0, 3, 4}};
