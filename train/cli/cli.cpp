@@ -206,8 +206,7 @@ void declare(CLI::App& app, Options& o, int& code) {
       ->transform(positive_size())  // the later one goes first
       ->option_text("SIZE (5GB)");
   c->add_flag("--fp4", o.exported.fp4,
-              "routed experts packed in FP4, two values a byte, as DeepSeek publishes them; only "
-              "`shoal import` reads that");
+              "routed experts packed in FP4 as DeepSeek publishes them, for `shoal import`");
   c->callback([&] { code = export_command(o.exported); });
 
   c = command(app, "import", "make a run of a Hugging Face model folder",

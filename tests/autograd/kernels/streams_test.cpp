@@ -37,8 +37,8 @@ Floats packed(std::int64_t size, void (*pack)(const StreamShape&, const float*, 
   return to;
 }
 
-double dot(const float* a, const float* b, std::int64_t size, std::int64_t a_step = 1,
-           std::int64_t b_step = 1) {
+double strided_dot(const float* a, const float* b, std::int64_t size, std::int64_t a_step = 1,
+                   std::int64_t b_step = 1) {
   double sum = 0.0;
   for (std::int64_t i = 0; i < size; ++i) sum += double{a[i * a_step]} * double{b[i * b_step]};
   return sum;
@@ -87,11 +87,11 @@ TEST(Streams, ForwardDependsOnTheRowAlone) {
     for (std::int64_t i = 0; i < kRows; ++i) {
       const float* row = x.data() + i * s.K();
       const double scale = std::sqrt(static_cast<double>(s.K())) * 4.0;
-      expect_near(want.squares[static_cast<std::size_t>(i)], dot(row, row, s.K()),
+      expect_near(want.squares[static_cast<std::size_t>(i)], strided_dot(row, row, s.K()),
                   static_cast<double>(s.K()), s);
       for (std::int64_t j = 0; j < s.J; ++j) {
         expect_near(want.u[static_cast<std::size_t>(i * s.J + j)],
-                    dot(row, fn.data() + j * s.K(), s.K()), scale, s);
+                    strided_dot(row, fn.data() + j * s.K(), s.K()), scale, s);
       }
     }
     for (const StreamKernels* k : all_kernels()) {
@@ -143,7 +143,7 @@ TEST(Streams, CollapseBackwardMatchesItsFormula) {
           expect_near(dx[static_cast<std::size_t>(i * K + at)],
                       f(before, i * K + at) + f(pre, i * s.n + j) * f(dread, i * s.C + c) -
                           f(k, i) * f(x, i * K + at) +
-                          dot(g.data() + i * s.J, fn.data() + at, s.J, 1, K),
+                          strided_dot(g.data() + i * s.J, fn.data() + at, s.J, 1, K),
                       4.0 * scale, s);
         }
       }
@@ -153,7 +153,7 @@ TEST(Streams, CollapseBackwardMatchesItsFormula) {
           const std::int64_t panel = at / s.C * panels + at % s.C / kStreamPanel;
           const std::int64_t place = (panel * s.J + j) * kStreamPanel + at % s.C % kStreamPanel;
           expect_near(dfn[static_cast<std::size_t>(place)],
-                      dot(g.data() + j, x.data() + at, kRows, s.J, K), 20.0, s);
+                      strided_dot(g.data() + j, x.data() + at, kRows, s.J, K), 20.0, s);
         }
       }
     }
