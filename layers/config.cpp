@@ -196,7 +196,6 @@ std::vector<ModelProblem> ModelConfig::complete() {
                 " is not finite; use a number such as 6");
   check.require(fp4.from_step >= 0, "fp4.from_step", fp4.from_step,
                 " is no step; use a number from 0 upwards");
-  check.require(fp8_kv != Quantization::kPtq, "fp8.kv", "ptq is not supported; use off or qat");
   if (check.problems.empty()) {
     const std::int64_t most = kMaxExperts / num_hidden_layers;
     check.require_fit(n_routed_experts <= most, "n_routed_experts", kAllKeys, n_routed_experts,
@@ -215,7 +214,7 @@ Precision ModelConfig::precision_at(std::int64_t done) const {
   const auto on = [&](Quantization kind) {
     return kind == Quantization::kPtq || (kind == Quantization::kQat && done >= fp4.from_step);
   };
-  return {on(fp4.experts), on(fp4.indexer), fp8_kv == Quantization::kQat};
+  return {on(fp4.experts), on(fp4.indexer), fp8_kv != Quantization::kOff};
 }
 
 void ModelConfig::finish(const std::string& where) {

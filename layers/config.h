@@ -115,7 +115,7 @@ struct ModelConfig {
   std::int64_t bos_token_id = 0, eos_token_id = 1;
   InitConfig init;
   Fp4Config fp4;
-  Quantization fp8_kv = Quantization::kOff;  // off or qat: entries without their rotary dimensions
+  Quantization fp8_kv = Quantization::kOff;  // entries without their rotary dimensions
 
   // What the model is computed with when so many updates are done.
   Precision precision_at(std::int64_t done) const;

@@ -167,6 +167,7 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
   };
   trains(config.model.fp4.experts, "model.fp4.experts");
   trains(config.model.fp4.indexer, "model.fp4.indexer");
+  trains(config.model.fp8_kv, "model.fp8.kv");
   check.require(!config.data.train.empty(), {"data.train"},
                 "no text to train on; name files or folders, such as [corpora/kjv.txt]");
   check.require(config.train.steps > 0 || config.train.tokens > 0 || config.train.minutes > 0,

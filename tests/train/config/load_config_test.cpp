@@ -321,7 +321,7 @@ TEST(LoadConfig, Quantization) {
               HasSubstr("model.fp4.experts: ptq rounds in evaluation and generation alone; train "
                         "with off, then `shoal eval RUN model.fp4.experts=ptq`"));
   EXPECT_THAT(model(", fp4: {indexer: ptq}", true), HasSubstr("model.fp4.indexer: ptq rounds in"));
-  EXPECT_THAT(model(", fp8: {kv: ptq}"), HasSubstr("model.fp8.kv: ptq is not supported"));
+  EXPECT_THAT(model(", fp8: {kv: ptq}", true), HasSubstr("model.fp8.kv: ptq rounds in"));
   EXPECT_THAT(model(", fp4: {experts: on}"), HasSubstr("model.fp4.experts: "));
   EXPECT_THAT(model(", fp4: {from_step: -1}"), HasSubstr("model.fp4.from_step: "));
   EXPECT_THAT(model(", index_head_dim: 24, fp4: {indexer: qat}"),

@@ -163,7 +163,7 @@ std::vector<Key> model_keys() {
            integer("model.fp4.from_step", SHOAL_FIELD(model.fp4.from_step), kSizeOrZero, "steps",
                    "qat: so many updates go before it"),
            choice("model.fp8.kv", SHOAL_FIELD(model.fp8_kv),
-                  "off or qat: raw and compressed entries in FP8 without their rotary dimensions"),
+                  "likewise: raw and compressed entries in FP8 without their rotary dimensions"),
            number("model.init.std", SHOAL_FIELD(model.init.std), kNotNegative, "",
                   "of matrices; 0: 0.5 / sqrt(hidden_size) below width 2048, else 0.006"),
            number("model.init.hc_std", SHOAL_FIELD(model.init.hc_std), kNotNegative, "",
