@@ -88,6 +88,14 @@ void Trainer::build() {
                                          step_options(config_, plan_.most_micro_batches()));
   state_.add(model_);
   state_.add(runner_->optimizer());
+  routing_ = std::make_unique<AnticipatoryRouting>(
+      model_, tape_, config_.stability.anticipatory,
+      Ahead{[this](std::int64_t done) { return plan_.at(done); },
+            [this](std::int64_t done, std::vector<Batch>& into) {
+              source_.batches(state_.position, done, into);
+            },
+            plan_.steps()});
+  routing_->add_to(state_);
   tape_.populate(memory_.tape);
   const char* trace_numbers = std::getenv("SHOAL_NAN");
   tape_.trace_numbers(trace_numbers != nullptr && *trace_numbers == '1');
@@ -201,16 +209,23 @@ RunEnd Trainer::run() {
   bool out_of_time = at_end(clock_.earlier_seconds());
   while (!out_of_time && !stop_requested()) {
     const auto begin = Clock::now();
-    const StepPlan plan = plan_.at(step());
+    StepPlan plan = plan_.at(step());
     StepOutcome out;
     {
       const TraceSpan span("step");
       const RunClock::Timing timing(clock_, RunClock::kTraining);
       if (plan.sizes != sizes_) begin_stretch(plan);
+      if (routing_->update(step())) say_routing();
       source_.batches(state_.position, step(), batches_);
-      out = runner_->step(batches_, plan, stop_requested);
+      if (routing_->look_ahead(step(), batches_, stop_requested)) {
+        plan.given_ids = routing_->given_ids();
+        out = runner_->step(batches_, plan, stop_requested);
+      }
     }
-    if (!out.finished) break;
+    if (!out.finished) {
+      routing_->undo();
+      break;
+    }
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     if (!out.updated) {
       handle_bad_numbers(plan, out);
@@ -245,12 +260,25 @@ void Trainer::begin_stretch(const StepPlan& plan) {
                       {"micro_batch", sizes_.micro_batch}});
 }
 
+void Trainer::say_routing() {
+  if (!routing_->is_on()) {
+    event("anticipatory_off", Json::object());
+    return;
+  }
+  Json fields{{"lag", config_.stability.anticipatory.lag}};
+  if (config_.stability.anticipatory.mode == AnticipatoryMode::kOnSpike) {
+    fields["until"] = routing_->until();
+  }
+  event("anticipatory_on", std::move(fields));
+}
+
 void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double seconds) {
   skipped_in_a_row_ = 0;
   RunPosition& position = state_.position;
   position.step = plan.number;
   position.tokens += plan.sizes.batch_tokens;
   position.samples += plan.sizes.sequences();
+  routing_->batches_used();
   StepRecord record = step_record(plan, position, out, runner_->stats());
   record.step_seconds = seconds;
   record.tokens_per_second = static_cast<double>(plan.sizes.batch_tokens) / seconds;
@@ -291,6 +319,7 @@ void Trainer::handle_bad_numbers(const StepPlan& plan, const StepOutcome& out) {
     if (++skipped_in_a_row_ < kMostSkips) {
       spdlog::warn("step {} skipped: {}", step, what);
       state_.position.samples += plan.sizes.sequences();
+      routing_->batches_used();
       return;
     }
   }

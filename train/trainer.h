@@ -15,6 +15,7 @@
 #include "train/run/memory_estimate.h"
 #include "train/run/run_clock.h"
 #include "train/run/training_state.h"
+#include "train/stability/anticipatory.h"
 #include "train/step/step_runner.h"
 
 namespace shoal {
@@ -55,6 +56,7 @@ class Trainer {
   void take(Birth birth);
   void begin_stretch(const StepPlan& plan);
   void after_step(const StepPlan& plan, const StepOutcome& out, double seconds);
+  void say_routing();  // that anticipatory routing has begun, or ended
   void handle_bad_numbers(const StepPlan& plan, const StepOutcome& out);
   void say_bad_numbers(std::int64_t step, const std::string& reason);
   std::string explain_bad_numbers(const StepPlan& plan, const StepOutcome& out);
@@ -78,6 +80,7 @@ class Trainer {
   Tape tape_;
   MemoryEstimate memory_;
   std::unique_ptr<StepRunner> runner_;
+  std::unique_ptr<AnticipatoryRouting> routing_;
   TrainingState state_;
   BatchSizes sizes_;  // of the step that is run, or was
   std::vector<Batch> batches_;

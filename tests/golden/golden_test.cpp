@@ -59,7 +59,7 @@ TEST_P(Golden, Passes) {
 }
 INSTANTIATE_TEST_SUITE_P(Cases, Golden,
                          ::testing::Values("window", "sparse", "dense", "heavy", "clamped", "short",
-                                           "streams2", "fp4", "v4"),
+                                           "streams2", "fp4", "lagged", "v4"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(GoldenAgain, PassesWithOtherThreadsAndTheNarrowKernel) {

@@ -17,6 +17,7 @@
 #include "train/config/load_config.h"
 #include "train/metrics/records.h"
 #include "train/run/memory_estimate.h"
+#include "train/stability/anticipatory.h"
 #include "train/step/step_runner.h"
 #include "train/trainer.h"
 
@@ -51,20 +52,31 @@ int bench_step_command(const BenchArguments& args) {
   StepRunner runner(model, tape, step_options(config, micro_batches));
   tape.populate(memory.tape);
   model.initialise(config.run.seed, {});
-  std::vector<Batch> batches(static_cast<std::size_t>(micro_batches));
+  const auto batches_at = [&](std::int64_t done, std::vector<Batch>& into) {
+    into.clear();
+    for (std::int64_t i = 0; i < micro_batches; ++i) {
+      into.push_back(shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size,
+                                 static_cast<std::uint64_t>((done + 1) * 4096 + i)));
+    }
+  };
+  // Under `always` its forward passes are a part of the step.
+  AnticipatoryRouting routing(model, tape, config.stability.anticipatory,
+                              {[&](std::int64_t) { return plan.at(0); }, batches_at});
+  routing.update(0);
+  std::vector<Batch> batches;
   std::vector<double> seconds, faults, losses, norms, ce, mtp, balance, index_kl;
   double step_work = 0.0;
   for (std::int64_t step = 1; step <= args.warmup + args.steps; ++step) {
-    for (std::size_t i = 0; i < batches.size(); ++i) {
-      batches[i] = shape_batch(sizes.micro_batch, sizes.sequence_length, config.model.vocab_size,
-                               static_cast<std::uint64_t>(step) * 4096 + i);
-    }
+    batches_at(step - 1, batches);
     StepPlan of_step = plan.at(0);
     of_step.number = step;
     of_step.lr = config.optim.lr * 1e-3;
     const long faults_before = page_faults();
     const auto begin = std::chrono::steady_clock::now();
+    routing.look_ahead(step - 1, batches);
+    of_step.given_ids = routing.given_ids();
     const StepOutcome out = runner.step(batches, of_step);
+    routing.batches_used();
     const double time =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     if (!out.updated) reject(Failure::kNumbers, "bench: step ", step, " is not finite");

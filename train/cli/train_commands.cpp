@@ -109,7 +109,8 @@ int dry_run(const RunConfig& config, Trainer& trainer, bool ops) {
   print_line("  optimizer", mib(m.optimizer));
   print_line("  activations (arena)", mib(m.tape.arena_low_peak + m.tape.arena_high_peak));
   print_line("  their gradients", mib(m.tape.grad_peak));
-  print_line("checkpoint", mib(m.parameters + m.optimizer));
+  if (m.routes > 0) print_line("  routes chosen ahead", mib(m.routes));
+  print_line("checkpoint", mib(m.parameters + m.optimizer + m.routes));
   return 0;
 }
 

@@ -177,6 +177,10 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
   check.require(steps == 0 || all.back().from_step < steps, {"train.stages"}, "from_step ",
                 all.back().from_step, " is never reached: the run ends after ", steps,
                 " steps; use at most ", steps - 1);
+  const AnticipatoryConfig& routing = config.stability.anticipatory;
+  check.require(routing.mode == AnticipatoryMode::kOff || steps == 0 || routing.lag < steps,
+                {"stability.anticipatory.lag", "train.steps", "train.tokens"}, routing.lag,
+                " is never reached: the run ends after ", steps, " steps; use at most ", steps - 1);
 }
 
 }  // namespace shoal

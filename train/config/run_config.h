@@ -22,6 +22,19 @@ enum class RecomputePolicy { kNone, kBlock };
 enum class MatrixOptimizer { kMuon, kAdamw };
 enum class BadNumbers { kStop, kSkip };
 
+enum class AnticipatoryMode { kOff, kOnSpike, kAlways };
+enum class RoutingDrain { kFresh, kReplay };
+
+// Experts are chosen by earlier parameters: see train/stability/anticipatory.h.
+struct AnticipatoryConfig {
+  AnticipatoryMode mode = AnticipatoryMode::kOff;
+  std::int64_t lag = 16;     // updates between choice and use
+  std::int64_t steps = 500;  // of an active period
+  RoutingDrain drain = RoutingDrain::kFresh;
+
+  bool operator==(const AnticipatoryConfig&) const = default;
+};
+
 // From this step on (0-based: the number of updates done before it) the indexers are in this mode.
 struct IndexerSpec {
   IndexerMode mode = IndexerMode::kSparse;
@@ -106,6 +119,7 @@ struct RunConfig {
   struct Stability {
     BadNumbers on_bad_numbers = BadNumbers::kStop;
     double router_bias_speed = 0.001;
+    AnticipatoryConfig anticipatory;
 
     bool operator==(const Stability&) const = default;
   } stability;

@@ -34,6 +34,12 @@ const std::vector<EventKind>& event_kinds() {
        {{"sequence_length", "tokens", "`data.sequence_length` from here on"},
         {"batch_tokens", "tokens", "`train.batch_tokens` from here on"},
         {"micro_batch", "sequences", "`train.micro_batch` from here on"}}},
+      {"anticipatory_on",
+       "From the next step on experts are chosen by the parameters of `lag` steps before it, or of "
+       "this step where that\nis later (`stability.anticipatory`).",
+       {{"lag", "steps", "`stability.anticipatory.lag`"},
+        {"until", "steps", "updates done when it ends; absent under `always`"}}},
+      {"anticipatory_off", "From the next step on routing is normal again.", {}},
       {"skip",
        "A step whose loss or gradient was not finite: the weights stay as they are, its data is "
        "passed over\n(`stability.on_bad_numbers: skip`).",

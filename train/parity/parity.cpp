@@ -5,6 +5,7 @@
 
 #include "train/config/published/model_json.h"
 #include "train/interop/load_weights.h"
+#include "train/stability/anticipatory.h"
 #include "train/step/step_runner.h"
 
 namespace shoal {
@@ -95,13 +96,24 @@ class Runner {
     std::vector<GoldenStep> done;
     const std::vector<std::int64_t>& shape = want_.steps_tokens->shape;
     const std::int64_t B = shape[1], T = shape[2] - 1;
-    for (std::size_t i = 0; i < steps; ++i) {
-      const Batch batch = batch_of(
-          want_.steps_tokens->values.data() + static_cast<std::int64_t>(i) * B * (T + 1), B, T);
+    const auto batches_at = [&](std::int64_t i, std::vector<Batch>& into) {
+      into = {batch_of(want_.steps_tokens->values.data() + i * B * (T + 1), B, T)};
+    };
+    const auto end = static_cast<std::int64_t>(steps);
+    AnticipatoryRouting routing(model_, tape_,
+                                {.mode = AnticipatoryMode::kAlways, .lag = want_.lag},
+                                {[&](std::int64_t) { return plan(); }, batches_at, end});
+    routing.update(0);
+    std::vector<Batch> batches;
+    for (std::int64_t i = 0; i < end; ++i) {
+      batches_at(i, batches);
+      routing.look_ahead(i, batches);
       StepPlan of_step = plan();
-      of_step.number = static_cast<std::int64_t>(i) + 1;
+      of_step.number = i + 1;
       of_step.lr = want_.optimizer->lr;
-      const StepOutcome out = runner_->step(std::span<const Batch>(&batch, 1), of_step);
+      of_step.given_ids = routing.given_ids();
+      const StepOutcome out = runner_->step(batches, of_step);
+      routing.batches_used();
       done.push_back({losses_of(out), out.grads.norm});
     }
     return done;

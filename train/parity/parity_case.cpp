@@ -1,6 +1,7 @@
 #include "train/parity/parity_case.h"
 
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <utility>
 
@@ -27,6 +28,15 @@ class GoldenReader {
     const nlohmann::json& value = child(parent, key, at);
     if (!value.is_number()) reject(Failure::kData, file_, ": ", at, key, ": needs a number");
     return value.get<double>();
+  }
+
+  std::int64_t lag(const nlohmann::json& golden) const {
+    if (!golden.contains("routing")) return 0;
+    const double lag = number(object(golden, "routing"), "lag", "routing.");
+    if (!(lag >= 0 && lag <= INT32_MAX) || lag != std::floor(lag)) {
+      reject(Failure::kData, file_, ": routing.lag: ", lag, " is no number of steps");
+    }
+    return static_cast<std::int64_t>(lag);
   }
 
   GoldenLosses losses(const nlohmann::json& json, const std::string& at) const {
@@ -226,6 +236,7 @@ ParityCase load_parity_case(const std::string& folder) {
     if (golden.contains("losses"))
       c.losses = reader.losses(reader.object(golden, "losses"), "losses.");
     if (golden.contains("optimizer")) c.optimizer = reader.optimizer(golden);
+    c.lag = reader.lag(golden);
     c.adamw = reader.steps(golden, "adamw");
     c.muon = reader.steps(golden, "muon");
     if (c.losses || !c.adamw.empty() || !c.muon.empty()) {

@@ -44,6 +44,7 @@ struct ParityCase {
   std::optional<GoldenLosses> losses{};
   double mtp_weight = 0, balance_weight = 0, index_kl_weight = 0;
   std::optional<GoldenOptimizer> optimizer{};
+  std::int64_t lag = 0;  // of the routing in those steps, see AnticipatoryRouting
   std::vector<GoldenStep> adamw{}, muon{};  // as many as steps_tokens has batches
 
   std::optional<GoldenIndices> tokens{};               // [B, T+1]

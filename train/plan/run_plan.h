@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "layers/flops.h"
@@ -18,6 +19,8 @@ struct StepPlan {
   IndexerMode indexer = IndexerMode::kSparse;
   Precision precision = {};
   BatchSizes sizes = {};
+  // ForwardPlan::given_ids of every micro-batch, one after the other; empty: the routers choose.
+  std::span<const Tensor> given_ids = {};
 
   IndexerPlan indexer_plan() const { return {indexer, loss.index_kl != 0.0}; }
   StepParts parts() const { return {indexer_plan(), loss.mtp.has_value()}; }

@@ -7,6 +7,7 @@
 
 #include "autograd/base/rng.h"
 #include "layers/objective/next_token.h"
+#include "train/stability/anticipatory.h"
 #include "train/step/gradient_tree.h"
 #include "train/step/param_slices.h"
 
@@ -104,6 +105,7 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const Batc
     const bool muon = slice.matrix && config.optim.matrices == MatrixOptimizer::kMuon;
     e.optimizer += static_cast<std::size_t>(slice.size) * sizeof(float) * (muon ? 1 : 2);
   }
+  e.routes = AnticipatoryRouting::queue_bytes(config.model, config.stability.anticipatory, sizes);
   // Addresses only, nothing is written; the tape is content with what is left.
   PageRange gradients(flat_bytes);
   Tape tape({.dry = true});
@@ -131,6 +133,7 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config,
     most.parameters = std::max(most.parameters, e.parameters);
     most.gradients = std::max(most.gradients, e.gradients);
     most.optimizer = std::max(most.optimizer, e.optimizer);
+    most.routes = std::max(most.routes, e.routes);
     most.tape.records = std::max(most.tape.records, e.tape.records);
     most.tape.arena_low_peak = std::max(most.tape.arena_low_peak, e.tape.arena_low_peak);
     most.tape.arena_high_peak = std::max(most.tape.arena_high_peak, e.tape.arena_high_peak);
@@ -158,7 +161,9 @@ void require_memory(const MemoryEstimate& e, const RunConfig& config, const Batc
   const std::size_t available = available_memory();
   if (e.total() <= available) return;
   std::ostringstream remedy;
-  if (e.tape.bytes() * 2 > e.total()) {
+  if (e.routes * 2 > e.total()) {
+    remedy << "lower stability.anticipatory.lag (now " << config.stability.anticipatory.lag << ')';
+  } else if (e.tape.bytes() * 2 > e.total()) {
     if (config.train.recompute == RecomputePolicy::kNone)
       remedy << "set train.recompute: block, or ";
     if (sizes.micro_batch > 1) {
@@ -172,7 +177,8 @@ void require_memory(const MemoryEstimate& e, const RunConfig& config, const Batc
   const auto size = [](std::size_t bytes) { return gib(static_cast<double>(bytes)); };
   reject(Failure::kUsage, "a training step needs about ", size(e.total()), " (parameters ",
          size(e.parameters), ", gradients ", size(e.gradients), ", optimizer ", size(e.optimizer),
-         ", activations ", size(e.tape.bytes()), "), but only ", size(available),
+         ", activations ", size(e.tape.bytes()),
+         e.routes > 0 ? concat(", routes ", size(e.routes)) : "", "), but only ", size(available),
          " are free: ", remedy.str());
 }
 

@@ -13,8 +13,9 @@ namespace shoal {
 // without arithmetic.
 struct MemoryEstimate {
   std::size_t parameters = 0, gradients = 0, optimizer = 0;
+  std::size_t routes = 0;  // choices of experts ahead of their use
   TapeStats tape;
-  std::size_t total() const { return parameters + gradients + optimizer + tape.bytes(); }
+  std::size_t total() const { return parameters + gradients + optimizer + routes + tape.bytes(); }
 };
 
 // Of steps of these sizes; `dump`, if given, gets a line per op. Error(kUsage) where not even the

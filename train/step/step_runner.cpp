@@ -39,7 +39,11 @@ void StepRunner::run_micro_batch(std::size_t i, const Batch& batch, const StepPl
   Loss loss;
   {
     const TraceSpan span("forward");
-    hidden = model_.forward(tape_, batch, {options_.recompute, plan.indexer_plan()});
+    ForwardPlan forward{options_.recompute, plan.indexer_plan()};
+    if (!plan.given_ids.empty()) {
+      forward.given_ids = plan.given_ids.subspan(i * blocks_.size(), blocks_.size());
+    }
+    hidden = model_.forward(tape_, batch, forward);
     loss = objective_.loss(tape_, model_, hidden, plan.loss, counts);
   }
   // Indexers that warm up without a loss of theirs learn nothing.
@@ -59,6 +63,9 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const StepPlan
                                   const std::function<bool()>& give_up) {
   CHECK(batches.size() == sums_.size(), "step: ", batches.size(), " micro-batches, expected ",
         sums_.size());
+  CHECK(plan.given_ids.empty() || plan.given_ids.size() == batches.size() * blocks_.size(),
+        "step: ", plan.given_ids.size(), " lists of given ids for ", batches.size(),
+        " micro-batches of ", blocks_.size(), " blocks");
   const StepCounts counts = count(batches);
   clear(stats_);
   model_.set_precision(plan.precision);  // rounds the weights of this step

@@ -29,6 +29,7 @@ inline constexpr Bounds kBelowOne{.low = 0, .high = 1, .high_open = true};
 // Of what decays by a factor in every step: 1 in single precision would keep all of it for ever.
 inline constexpr Bounds kDecay{.low = 0, .high = 0.9999999};
 inline constexpr Bounds kSize{.low = 1, .high = static_cast<double>(kMaxSize)};
+inline constexpr Bounds kLag{.low = 0, .high = 1e6};
 inline constexpr Bounds kSizeOrZero{.low = 0, .high = static_cast<double>(kMaxSize)};
 
 // Names of an enum's values in order. kAll: what is understood; `choices` of the key lists what
@@ -87,6 +88,17 @@ struct Names<BadNumbers> {
   static constexpr BadNumbers kAll[] = {BadNumbers::kStop, BadNumbers::kSkip};
   static bool works(BadNumbers) { return true; }
 };
+template <>
+struct Names<AnticipatoryMode> {
+  static constexpr AnticipatoryMode kAll[] = {AnticipatoryMode::kOff, AnticipatoryMode::kOnSpike,
+                                              AnticipatoryMode::kAlways};
+  static bool works(AnticipatoryMode) { return true; }
+};
+template <>
+struct Names<RoutingDrain> {
+  static constexpr RoutingDrain kAll[] = {RoutingDrain::kFresh, RoutingDrain::kReplay};
+  static bool works(RoutingDrain) { return true; }
+};
 
 inline const char* name_of(RecomputePolicy kind) {
   return kind == RecomputePolicy::kNone ? "none" : "block";
@@ -96,6 +108,14 @@ inline const char* name_of(MatrixOptimizer kind) {
 }
 inline const char* name_of(BadNumbers policy) {
   return policy == BadNumbers::kStop ? "stop" : "skip";
+}
+inline const char* name_of(AnticipatoryMode mode) {
+  return mode == AnticipatoryMode::kOff       ? "off"
+         : mode == AnticipatoryMode::kOnSpike ? "on_spike"
+                                              : "always";
+}
+inline const char* name_of(RoutingDrain drain) {
+  return drain == RoutingDrain::kFresh ? "fresh" : "replay";
 }
 
 template <class Enum>

@@ -283,6 +283,17 @@ std::vector<Key> other_keys() {
                       "a loss or gradient is not finite: stop the run, or skip the step")),
       number("stability.router_bias_speed", SHOAL_FIELD(stability.router_bias_speed), kNotNegative,
              "", "step of the router biases that balance the experts' load"),
+      choice(
+          "stability.anticipatory.mode", SHOAL_FIELD(stability.anticipatory.mode),
+          "anticipatory routing: experts are chosen by the parameters of lag steps ago; on_spike: "
+          "for some steps after a rollback"),
+      integer("stability.anticipatory.lag", SHOAL_FIELD(stability.anticipatory.lag), kLag, "steps",
+              "between the choice and its use; 0: normal training"),
+      integer("stability.anticipatory.steps", SHOAL_FIELD(stability.anticipatory.steps), kSize,
+              "steps", "that on_spike lasts"),
+      choice("stability.anticipatory.drain", SHOAL_FIELD(stability.anticipatory.drain),
+             "how on_spike ends: fresh routes batches beyond its steps as ever, replay first uses "
+             "up the lag's choices"),
       harmless(integer("checkpoint.every_steps", SHOAL_FIELD(checkpoint.every_steps), kSizeOrZero,
                        "steps", "between checkpoints; 0: only at the end")),
       harmless(integer("checkpoint.keep", SHOAL_FIELD(checkpoint.keep), kSize, "checkpoints",
