@@ -84,8 +84,21 @@ struct Names<MatrixOptimizer> {
 };
 template <>
 struct Names<BadNumbers> {
-  static constexpr BadNumbers kAll[] = {BadNumbers::kStop, BadNumbers::kSkip};
+  static constexpr BadNumbers kAll[] = {BadNumbers::kStop, BadNumbers::kSkip,
+                                        BadNumbers::kRollback};
   static bool works(BadNumbers) { return true; }
+};
+template <>
+struct Names<SpikeAction> {
+  static constexpr SpikeAction kAll[] = {SpikeAction::kOff, SpikeAction::kReport,
+                                         SpikeAction::kSkip, SpikeAction::kRollback};
+  static bool works(SpikeAction) { return true; }
+};
+template <>
+struct Names<FaultKind> {
+  static constexpr FaultKind kAll[] = {FaultKind::kLrPulse, FaultKind::kBadBatch,
+                                       FaultKind::kExpertShock};
+  static bool works(FaultKind) { return true; }
 };
 
 inline const char* name_of(RecomputePolicy kind) {
@@ -93,9 +106,6 @@ inline const char* name_of(RecomputePolicy kind) {
 }
 inline const char* name_of(MatrixOptimizer kind) {
   return kind == MatrixOptimizer::kMuon ? "muon" : "adamw";
-}
-inline const char* name_of(BadNumbers policy) {
-  return policy == BadNumbers::kStop ? "stop" : "skip";
 }
 
 template <class Enum>
