@@ -163,8 +163,8 @@ void Trainer::event(const std::string& name, Json fields) {
 }
 
 void Trainer::begin_records() {
-  metrics_ = std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", step(),
-                                          saved_step_ >= 0);
+  metrics_ =
+      std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", step(), saved_step_ >= 0);
   if (config_.log.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", step());
   }

@@ -16,6 +16,7 @@
 #include "train/trainer.h"
 
 namespace shoal {
+namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kMostSkips = 10;  // in a row
@@ -51,8 +52,8 @@ Json numbers(const std::vector<StepRecord>& steps, std::int64_t after, double St
 std::string sentence_of(const SpikeVerdict& v, double predicted) {
   const bool loss = v.ce_score >= v.norm_score;
   return fmt::format("{} {:.4g} where {:.4g} was to be expected, {:.1f} standard deviations above",
-                     loss ? "a cross-entropy of" : "a gradient norm of",
-                     loss ? v.ce : v.grad_norm, predicted, v.score());
+                     loss ? "a cross-entropy of" : "a gradient norm of", loss ? v.ce : v.grad_norm,
+                     predicted, v.score());
 }
 
 }  // namespace
@@ -90,10 +91,8 @@ Trainer::Answer Trainer::answer_to(const SpikeVerdict& verdict) const {
 
 EventRecord Trainer::spike_event(const SpikeVerdict& v, Answer answer) const {
   constexpr const char* kAnswers[] = {"", "report", "skip", "rollback", "stop"};
-  Json fields = {{"attempted_step", v.step},
-                 {"signal", v.signal()},
-                 {"ce", v.ce},
-                 {"grad_norm", v.grad_norm}};
+  Json fields = {
+      {"attempted_step", v.step}, {"signal", v.signal()}, {"ce", v.ce}, {"grad_norm", v.grad_norm}};
   if (v.finite) {
     fields["predicted"] = detector_.predicted(v);
     fields["score"] = v.score();
@@ -184,12 +183,12 @@ void Trainer::roll_back(const StepPlan& plan, const SpikeVerdict& verdict,
   }
   for (EventRecord& fault : strike(plan, false)) told.push_back(std::move(fault));
   told.push_back(spike_event(verdict, Answer::kRollback));
-  const Json fields = {{"attempted_step", plan.number},
-                       {"rollback", lasting_.rollbacks + 1},
-                       {"reason", what},
-                       {"undone_ce", numbers(history.steps, *target, &StepRecord::ce)},
-                       {"undone_grad_norm",
-                        numbers(history.steps, *target, &StepRecord::grad_norm)}};
+  const Json fields = {
+      {"attempted_step", plan.number},
+      {"rollback", lasting_.rollbacks + 1},
+      {"reason", what},
+      {"undone_ce", numbers(history.steps, *target, &StepRecord::ce)},
+      {"undone_grad_norm", numbers(history.steps, *target, &StepRecord::grad_norm)}};
   told.push_back({*target, "rollback", fields, seconds_since_1970()});
   for (EventRecord& e : told) {
     e.step = *target;
@@ -328,6 +327,8 @@ void Trainer::keep_snapshot() {
 void Trainer::store_snapshot(StateView view) {
   const SpikeConfig& spike = config_.stability.spike;
   view.config = to_yaml(config_);
+  std::error_code ignored;  // the store makes its own folder, and says what is wrong
+  fs::create_directory(fs::path(config_.run.dir) / "checkpoints", ignored);
   folder_->snapshots().save(view, manifest_info(),
                             Snapshots::most(spike.snapshot_every, spike.lookback));
 }
@@ -350,8 +351,7 @@ void Trainer::drop_snapshots() {
   if (!snapshots_) return;
   folder_->snapshots().discard_after(-1);
   std::error_code ignored;
-  std::filesystem::remove(
-      std::filesystem::path(config_.run.dir) / "checkpoints" / "snapshots", ignored);
+  fs::remove(fs::path(config_.run.dir) / "checkpoints" / "snapshots", ignored);
 }
 
 }  // namespace shoal

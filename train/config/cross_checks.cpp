@@ -131,10 +131,10 @@ void check_stability(const RunConfig& c, std::int64_t steps, CrossChecker& check
                 {"stability.spike.onset", "stability.spike.threshold"}, number_text(spike.onset),
                 " is above stability.spike.threshold ", number_text(spike.threshold),
                 ": a spike would have no onset; use at most that");
-  check.require(!c.stability.rolls_back() || spike.max_rollbacks > 0,
-                {"stability.spike.max_rollbacks", "stability.spike.action",
-                 "stability.on_bad_numbers"},
-                "0 contradicts a rollback; use 1 or more, or another action");
+  check.require(
+      !c.stability.rolls_back() || spike.max_rollbacks > 0,
+      {"stability.spike.max_rollbacks", "stability.spike.action", "stability.on_bad_numbers"},
+      "0 contradicts a rollback; use 1 or more, or another action");
   for (const FaultSpec& fault : c.stability.provoke) {
     const std::int64_t last = fault.at_step + fault.steps - 1;
     check.require(steps == 0 || last <= steps, {"stability.provoke", "train.steps"},

@@ -35,7 +35,8 @@ const std::vector<EventKind>& event_kinds() {
         {"batch_tokens", "tokens", "`train.batch_tokens` from here on"},
         {"micro_batch", "sequences", "`train.micro_batch` from here on"}}},
       {"spike",
-       "Loss or gradient norm lie far above what was to be expected (`stability.spike`), or are not "
+       "Loss or gradient norm lie far above what was to be expected (`stability.spike`), or are "
+       "not "
        "finite. The detector\npredicts the cross-entropy, and the logarithm of the gradient norm "
        "before clipping, by Holt's level and trend; a\nscore is the distance to the prediction in "
        "standard deviations of what it usually is.",
@@ -59,7 +60,8 @@ const std::vector<EventKind>& event_kinds() {
         {"undone_ce", "nats per target", "list: `ce` of the steps that were undone, in order"},
         {"undone_grad_norm", "", "list: their `grad_norm`"}}},
       {"gave_up",
-       "A spike, or numbers that are not finite, end the run: it has gone back as often as it may, or "
+       "A spike, or numbers that are not finite, end the run: it has gone back as often as it may, "
+       "or "
        "nothing is there\nto go back to.",
        {{"attempted_step", "steps", "the step that failed"},
         {"rollbacks", "", "how many there were"},
@@ -68,13 +70,15 @@ const std::vector<EventKind>& event_kinds() {
        "A fault of `stability.provoke` strikes. Each does so once: it is over where its step is "
        "skipped or undone.",
        {{"fault", "", "lr_pulse, bad_batch or expert_shock"},
-        {"attempted_step", "steps", "the first step with it; an expert is shocked after its update"},
+        {"attempted_step", "steps",
+         "the first step with it; an expert is shocked after its update"},
         {"steps", "steps", "how many in a row; not of expert_shock"},
         {"factor", "", "of the rate, or of the expert's weights; not of bad_batch"},
         {"layer", "", "of the expert"},
         {"expert", "", "its number there"}}},
       {"skip",
-       "A step whose loss or gradient was not finite, or a spike: the weights stay as they are, its "
+       "A step whose loss or gradient was not finite, or a spike: the weights stay as they are, "
+       "its "
        "data is passed over\n(`stability.on_bad_numbers` or `stability.spike.action: skip`).",
        {{"attempted_step", "steps", "the step that it would have been"},
         {"reason", "", "where it began: op, layer and tensor"}}},

@@ -8,8 +8,8 @@
 
 namespace shoal {
 
-// Faults that stability.provoke puts into a run, as pure functions of seed and step. (A pulse of the
-// rate is the plan's own: RunPlan::at.)
+// Faults that stability.provoke puts into a run, as pure functions of seed and step. (A pulse of
+// the rate is the plan's own: RunPlan::at.)
 
 // A bad batch: in every micro-batch the targets that count change places at random.
 void shuffle_targets(std::span<Batch> batches, std::uint64_t seed, std::int64_t step);

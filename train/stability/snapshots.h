@@ -27,11 +27,11 @@ class Snapshots {
 
   // At every step, before it begins: is its state to be kept?
   bool is_due(std::int64_t step) const;
-  void keep(LoadedState state);   // in memory
+  void keep(LoadedState state);         // in memory
   void keep_stored(std::int64_t step);  // it lies in the store
 
-  // The newest state from before the update that led to `onset`: of step onset - 2 or earlier, since
-  // the loss of a step shows what the update before it did. Where there is none, that of
+  // The newest state from before the update that led to `onset`: of step onset - 2 or earlier,
+  // since the loss of a step shows what the update before it did. Where there is none, that of
   // onset - 1; nothing if that is missing as well.
   std::optional<std::int64_t> before(std::int64_t onset) const;
   LoadedState state_of(std::int64_t step) const;  // Error(kData, kDisk): it cannot be read back

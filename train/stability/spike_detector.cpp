@@ -41,7 +41,8 @@ SpikeVerdict SpikeDetector::judge(std::int64_t step, double loss, double ce,
   if (!v.spike) return v;
   v.onset = step;
   const std::int64_t first = step - config_.lookback + 1;
-  for (auto z = recent_.rbegin(); z != recent_.rend() && *z > config_.onset && v.onset > first; ++z) {
+  for (auto z = recent_.rbegin(); z != recent_.rend() && *z > config_.onset && v.onset > first;
+       ++z) {
     --v.onset;
   }
   return v;

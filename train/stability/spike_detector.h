@@ -32,9 +32,9 @@ struct HoltSeries {
 struct SpikeVerdict {
   std::int64_t step = 0;  // as a `step` record would count it
   bool finite = true;
-  bool suspect = false;  // a score is above `onset`
-  bool spike = false;    // or above `threshold`; or not finite
-  bool alarm = false;    // a spike that is to be answered: not within the cool-down
+  bool suspect = false;    // a score is above `onset`
+  bool spike = false;      // or above `threshold`; or not finite
+  bool alarm = false;      // a spike that is to be answered: not within the cool-down
   std::int64_t onset = 0;  // of a spike: the first of the suspect steps that end with this one
   double ce = 0.0, grad_norm = 0.0;
   double ce_score = 0.0, norm_score = 0.0;  // z; 0 during warm-up and where not finite
@@ -60,7 +60,7 @@ class SpikeDetector {
   SpikeVerdict judge(std::int64_t step, double loss, double ce, double grad_norm) const;
   double predicted(const SpikeVerdict& verdict) const;  // of what it speaks of, as it is measured
 
-  void accept(const SpikeVerdict& verdict);  // the step was done, its update made
+  void accept(const SpikeVerdict& verdict);    // the step was done, its update made
   void answered(const SpikeVerdict& verdict);  // the cool-down begins
   void restart();  // what is measured is another thing from here on; the cool-down stays
 
@@ -82,9 +82,9 @@ class SpikeDetector {
  private:
   SpikeConfig config_;
   HoltSeries loss_, norm_;
-  std::vector<double> recent_;     // scores of the last steps, at most `lookback`, oldest first
-  std::int64_t held_ = 0;          // suspect steps in a row
-  std::int64_t quiet_until_ = 0;   // the last step of the cool-down
+  std::vector<double> recent_;    // scores of the last steps, at most `lookback`, oldest first
+  std::int64_t held_ = 0;         // suspect steps in a row
+  std::int64_t quiet_until_ = 0;  // the last step of the cool-down
 };
 
 }  // namespace shoal

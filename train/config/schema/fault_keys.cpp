@@ -46,9 +46,9 @@ std::optional<FaultSpec> read_fault(const Node& node, const std::string& key, Pr
     const std::string& name = node.keys[i].text;
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       const auto meant = suggest(name, known);
-      problems.add(node.keys[i].place, key + "." + name, "unknown key; ",
-                   meant ? "did you mean '" + *meant + "'?"
-                         : "known here: kind, at_step, steps, factor");
+      problems.add(
+          node.keys[i].place, key + "." + name, "unknown key; ",
+          meant ? "did you mean '" + *meant + "'?" : "known here: kind, at_step, steps, factor");
       good = false;
     } else {
       good = read_fault_member(name, node.items[i], key + "." + name, fault, problems) && good;

@@ -298,9 +298,10 @@ Key provoke_key() {
 // A run that nothing happens to has the same numbers with any of these.
 std::vector<Key> spike_keys() {
   return {
-      harmless(choice("stability.spike.action", SHOAL_FIELD(stability.spike.action),
-                      "what a spike of the loss or the gradient norm leads to: an event, the update "
-                      "left out, or a return to a state before it")),
+      harmless(
+          choice("stability.spike.action", SHOAL_FIELD(stability.spike.action),
+                 "what a spike of the loss or the gradient norm leads to: an event, the update "
+                 "left out, or a return to a state before it")),
       harmless(number("stability.spike.threshold", SHOAL_FIELD(stability.spike.threshold),
                       kPositive, "standard deviations", "above the prediction: a spike")),
       harmless(number("stability.spike.onset", SHOAL_FIELD(stability.spike.onset), kPositive,
@@ -317,18 +318,18 @@ std::vector<Key> spike_keys() {
       harmless(integer("stability.spike.snapshot_every",
                        SHOAL_FIELD(stability.spike.snapshot_every), kSize, "steps",
                        "between the states that a rollback can go back to")),
-      harmless(integer("stability.spike.max_rollbacks",
-                       SHOAL_FIELD(stability.spike.max_rollbacks), kSizeOrZero, "",
-                       "of a run; the next spike ends it")),
+      harmless(integer("stability.spike.max_rollbacks", SHOAL_FIELD(stability.spike.max_rollbacks),
+                       kSizeOrZero, "", "of a run; the next spike ends it")),
   };
 }
 
 std::vector<Key> stability_keys() {
   std::vector<Key> keys = {
-      harmless(choice("stability.on_bad_numbers", SHOAL_FIELD(stability.on_bad_numbers),
-                      "a loss or gradient is not finite: stop the run, skip the step, or go back as "
-                      "after a spike; where it is stop, stability.spike.action skip or rollback "
-                      "holds for these as well")),
+      harmless(
+          choice("stability.on_bad_numbers", SHOAL_FIELD(stability.on_bad_numbers),
+                 "a loss or gradient is not finite: stop the run, skip the step, or go back as "
+                 "after a spike; where it is stop, stability.spike.action skip or rollback "
+                 "holds for these as well")),
       number("stability.router_bias_speed", SHOAL_FIELD(stability.router_bias_speed), kNotNegative,
              "", "step of the router biases that balance the experts' load"),
   };
@@ -358,9 +359,9 @@ std::vector<Key> other_keys() {
 const std::vector<Key>& schema() {
   static const std::vector<Key> kKeys = [] {
     std::vector<Key> all;
-    for (const auto& section : {run_keys(), model_keys(), data_keys(), train_keys(), loss_keys(),
-                                std::vector<Key>{indexer_key()}, optim_keys(), stability_keys(),
-                                other_keys()}) {
+    for (const auto& section :
+         {run_keys(), model_keys(), data_keys(), train_keys(), loss_keys(),
+          std::vector<Key>{indexer_key()}, optim_keys(), stability_keys(), other_keys()}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;
