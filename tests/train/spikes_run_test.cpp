@@ -37,7 +37,7 @@ std::string spike(const std::string& action, const std::string& more = "") {
 std::string provoke(const std::string& faults) { return "stability.provoke=[" + faults + "]"; }
 const std::string kBadBatch = "{kind: bad_batch, at_step: 33}";
 
-std::vector<EventRecord> events_of(const std::string& run, const std::string& name) {
+std::vector<EventRecord> told_of(const std::string& run, const std::string& name) {
   std::vector<EventRecord> found;
   for (const std::string& line : lines_of(run, "event")) {
     auto event = event_of(*parse_line(line));
@@ -61,11 +61,11 @@ void expect_undisturbed_bits(const std::string& run, const std::string& undistur
 TEST(Spikes, ARolledBackRunRepeatsTheUndisturbedBits) {
   const MicroRun micro;
   micro.train_to_the_end("undisturbed", with({spike("rollback")}));
-  EXPECT_THAT(events_of(micro / "undisturbed", "spike"), IsEmpty());
+  EXPECT_THAT(told_of(micro / "undisturbed", "spike"), IsEmpty());
   EXPECT_FALSE(fs::exists(micro / "undisturbed/checkpoints/snapshots"));
-  for (const std::string fault :
-       {kBadBatch, std::string("{kind: lr_pulse, at_step: 30, steps: 2, factor: 200}"),
-        std::string("{kind: expert_shock, at_step: 30, factor: 300}")}) {
+  const Settings faults = {kBadBatch, "{kind: lr_pulse, at_step: 30, steps: 2, factor: 200}",
+                           "{kind: expert_shock, at_step: 30, factor: 300}"};
+  for (const std::string& fault : faults) {
     SCOPED_TRACE(fault);
     const std::string run = fault.substr(7, 5);
     const Ended ended = micro.train(run, with({spike("rollback"), provoke(fault)}));
@@ -73,9 +73,9 @@ TEST(Spikes, ARolledBackRunRepeatsTheUndisturbedBits) {
     EXPECT_THAT(ended.err, HasSubstr("(rollback 1 of 3)"));
     expect_undisturbed_bits(micro / run, micro / "undisturbed");
     EXPECT_EQ(checkpoints_of(micro / run), (std::vector<std::int64_t>{50, 55, 60}));
-    const auto provoked = events_of(micro / run, "provoked");
-    const auto spikes = events_of(micro / run, "spike");
-    const auto rollbacks = events_of(micro / run, "rollback");
+    const auto provoked = told_of(micro / run, "provoked");
+    const auto spikes = told_of(micro / run, "spike");
+    const auto rollbacks = told_of(micro / run, "rollback");
     ASSERT_EQ(provoked.size(), 1U);
     ASSERT_EQ(spikes.size(), 1U);
     ASSERT_EQ(rollbacks.size(), 1U);
@@ -103,8 +103,8 @@ TEST(Spikes, AReportLeavesTheNumbersAlone) {
   micro.train_to_the_end("off", with({provoke(kBadBatch)}));
   micro.train_to_the_end("report", with({provoke(kBadBatch), spike("report")}));
   EXPECT_EQ(numbers_of(micro / "report"), numbers_of(micro / "off"));
-  EXPECT_THAT(events_of(micro / "off", "spike"), IsEmpty());
-  const auto spikes = events_of(micro / "report", "spike");
+  EXPECT_THAT(told_of(micro / "off", "spike"), IsEmpty());
+  const auto spikes = told_of(micro / "report", "spike");
   ASSERT_EQ(spikes.size(), 1U);
   EXPECT_EQ(spikes[0].step, 33);
   EXPECT_EQ(spikes[0].fields.at("attempted_step"), 33);
@@ -115,11 +115,11 @@ TEST(Spikes, AReportLeavesTheNumbersAlone) {
 TEST(Spikes, ASkippedStepLeavesOutItsUpdateAndItsData) {
   const MicroRun micro;
   micro.train_to_the_end("skip", with({provoke(kBadBatch), spike("skip")}));
-  const auto skips = events_of(micro / "skip", "skip");
+  const auto skips = told_of(micro / "skip", "skip");
   ASSERT_EQ(skips.size(), 1U);
   EXPECT_EQ(skips[0].fields.at("attempted_step"), 33);
-  EXPECT_EQ(events_of(micro / "skip", "provoked").size(), 1U);
-  EXPECT_EQ(events_of(micro / "skip", "spike").size(), 1U);
+  EXPECT_EQ(told_of(micro / "skip", "provoked").size(), 1U);
+  EXPECT_EQ(told_of(micro / "skip", "spike").size(), 1U);
   EXPECT_EQ(last_step(micro / "skip"), kSpikeSteps);
   std::int64_t samples = 0;
   const std::string stored = state_of(micro / "skip").at("/state/samples");
@@ -132,8 +132,8 @@ TEST(Spikes, AfterTenSkipsInARowTheRunGoesOn) {
   const MicroRun micro;
   micro.train_to_the_end(
       "run", with({provoke("{kind: lr_pulse, at_step: 30, factor: 200}"), spike("skip")}));
-  EXPECT_EQ(events_of(micro / "run", "skip").size(), 10U);
-  EXPECT_EQ(events_of(micro / "run", "spike").size(), 1U);
+  EXPECT_EQ(told_of(micro / "run", "skip").size(), 10U);
+  EXPECT_EQ(told_of(micro / "run", "spike").size(), 1U);
   EXPECT_EQ(last_step(micro / "run"), kSpikeSteps);
 }
 
@@ -143,7 +143,7 @@ TEST(Spikes, ResumedAtAnyStepTheDecisionsAreTheSame) {
   const Settings settings = with({spike("rollback"), provoke(kBadBatch), "train.eval_every=0",
                                   "checkpoint.every_steps=1", "checkpoint.keep=100"});
   micro.train_to_the_end("whole", settings);
-  EXPECT_EQ(events_of(micro / "whole", "rollback").size(), 1U);
+  EXPECT_EQ(told_of(micro / "whole", "rollback").size(), 1U);
   for (std::int64_t stop = 26; stop <= 37; ++stop) {
     SCOPED_TRACE(stop);
     const std::string run = concat("stopped-", stop);
@@ -154,9 +154,9 @@ TEST(Spikes, ResumedAtAnyStepTheDecisionsAreTheSame) {
     program.wait();
     ASSERT_EQ(run_program({"resume", micro / run}).code, 0);
     expect_equal_runs(micro / run, micro / "whole", kSpikeSteps);
-    EXPECT_EQ(events_of(micro / run, "rollback").size(), 1U);
-    EXPECT_EQ(events_of(micro / run, "spike").size(), 1U);
-    EXPECT_EQ(events_of(micro / run, "provoked").size(), 1U);
+    EXPECT_EQ(told_of(micro / run, "rollback").size(), 1U);
+    EXPECT_EQ(told_of(micro / run, "spike").size(), 1U);
+    EXPECT_EQ(told_of(micro / run, "provoked").size(), 1U);
     fs::remove_all(micro / run);
   }
 }
@@ -172,7 +172,7 @@ TEST(Spikes, KilledAtAnyMomentAroundARollbackNoBitIsLost) {
   const auto begin = std::chrono::steady_clock::now();
   micro.train_to_the_end("whole", settings);
   const auto life = std::chrono::steady_clock::now() - begin;
-  EXPECT_EQ(events_of(micro / "whole", "rollback").size(), 2U);
+  EXPECT_EQ(told_of(micro / "whole", "rollback").size(), 2U);
   const char* full = std::getenv("SHOAL_TEST_FULL");
   const int runs = full != nullptr && std::string(full) == "1" ? 25 : 4;
   for (int i = 0; i < runs; ++i) {
@@ -191,7 +191,7 @@ TEST(Spikes, KilledAtAnyMomentAroundARollbackNoBitIsLost) {
                   .code,
               0);
     expect_equal_runs(micro / run, micro / "whole", kSpikeSteps);
-    EXPECT_EQ(events_of(micro / run, "rollback").size(), 2U);
+    EXPECT_EQ(told_of(micro / run, "rollback").size(), 2U);
     fs::remove_all(micro / run);
   }
 }
@@ -211,7 +211,7 @@ TEST(Spikes, WhereMemoryDoesNotSufficeCheckpointsServe) {
                                                 "[0-9.]+ GiB of memory, but only [0-9.]+ GiB are "
                                                 "free"));
   EXPECT_THAT(ended.err, HasSubstr("checkpoints on disk serve instead"));
-  EXPECT_EQ(events_of(micro / "disk", "rollback").size(), 1U);
+  EXPECT_EQ(told_of(micro / "disk", "rollback").size(), 1U);
   EXPECT_EQ(numbers_of(micro / "disk"), numbers_of(micro / "memory"));
 }
 
@@ -227,8 +227,8 @@ TEST(Spikes, AfterTheLastRollbackTheRunGivesUpAndSaysWhatToTry) {
   EXPECT_THAT(ended.last_line(), HasSubstr("step 2: "));
   EXPECT_THAT(ended.last_line(), HasSubstr("2 rollbacks did not help"));
   EXPECT_THAT(ended.last_line(), HasSubstr("try a lower optim.lr"));
-  EXPECT_EQ(events_of(micro / "run", "rollback").size(), 2U);
-  const auto gave_up = events_of(micro / "run", "gave_up");
+  EXPECT_EQ(told_of(micro / "run", "rollback").size(), 2U);
+  const auto gave_up = told_of(micro / "run", "gave_up");
   ASSERT_EQ(gave_up.size(), 1U);
   EXPECT_EQ(gave_up[0].fields.at("rollbacks"), 2);
   EXPECT_THAT(bytes_of_file(micro / "run/report.html"), HasSubstr("2 rollbacks did not help"));
@@ -283,7 +283,7 @@ TEST(Spikes, ADivergedRunFailsWhereThatIsAskedFor) {
   const Ended strict = run_program(arguments);
   EXPECT_EQ(strict.code, 4) << strict.err;
   EXPECT_THAT(strict.last_line(), HasSubstr("it has diverged"));
-  EXPECT_EQ(events_of(micro / "strict", "diverged").size(), 1U);
+  EXPECT_EQ(told_of(micro / "strict", "diverged").size(), 1U);
   EXPECT_EQ(run_program({"resume", micro / "strict", "--strict"}).code, 4);  // finished, as it is
   EXPECT_EQ(run_program({"resume", micro / "strict"}).code, 0);
 }
