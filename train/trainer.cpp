@@ -29,7 +29,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kMostSkips = 10;           // in a row, before a run is given up
 constexpr const char* kOwed = "evaluation_owed";  // a note of a checkpoint: see evaluation_owed_
 constexpr const char* kValidationNote = "validation_fingerprint";  // in manifests
 
@@ -69,7 +68,8 @@ Trainer::Trainer(const RunConfig& config)
       tokenizer_(tokenizer_for(config)),
       plan_(config),
       source_(config, plan_, *tokenizer_),
-      model_(require_weights(config)) {
+      model_(require_weights(config)),
+      detector_(config.stability.spike) {
   for (const std::string& warning : data().warnings) spdlog::warn("{}", printable(warning));
   for (const Remark& remark : plan_remarks(config_)) {
     spdlog::log(remark.warns ? spdlog::level::warn : spdlog::level::info, "{}", remark.text);
@@ -77,6 +77,7 @@ Trainer::Trainer(const RunConfig& config)
   model_.allocate();
   memory_ = estimate_memory(model_, config_, plan_.sizes());
   require_memory(memory_, config_, largest(plan_.sizes()));
+  plan_snapshots();
 }
 
 Trainer::~Trainer() = default;
@@ -96,6 +97,11 @@ void Trainer::build() {
             },
             plan_.steps()});
   routing_->add_to(state_);
+  detector_.add_to(state_);
+  const std::optional<std::int64_t> none = 0;  // in checkpoints from before
+  state_.add_number("/state/skipped_in_a_row", skipped_in_a_row_, none);
+  state_.add_number("/state/rollbacks", lasting_.rollbacks, none);
+  state_.add_number("/state/spent_faults", lasting_.spent, none);
   tape_.populate(memory_.tape);
   const char* trace_numbers = std::getenv("SHOAL_NAN");
   tape_.trace_numbers(trace_numbers != nullptr && *trace_numbers == '1');
@@ -123,7 +129,11 @@ void Trainer::resume_run() {
 void Trainer::fork_run(const std::string& from) {
   require_no_run(config_, "choose another folder");
   build();
-  take(shoal::fork_run(io_, config_, state_, from, manifest_info()));
+  const auto afresh = [&] {  // another run: what happened to its parent does not count
+    lasting_ = {};
+    detector_ = SpikeDetector(config_.stability.spike);
+  };
+  take(shoal::fork_run(io_, config_, state_, from, manifest_info(), afresh));
 }
 
 void Trainer::take(Birth birth) {
@@ -161,7 +171,8 @@ void Trainer::event(const std::string& name, Json fields) {
 }
 
 void Trainer::begin_records() {
-  metrics_ = std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", step());
+  metrics_ =
+      std::make_unique<MetricsLog>(config_.run.dir + "/metrics.jsonl", step(), saved_step_ >= 0);
   if (config_.log.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(config_.run.dir + "/tensorboard", step());
   }
@@ -188,29 +199,38 @@ void Trainer::end_records(const std::string& reason) {
          closing_remarks(config_, plan_.schedule(), step(), reason == "minutes",
                          config_.run.dir + "/metrics.jsonl")) {
       event(remark.event.event, remark.event.fields);
+      diverged_ |= remark.event.event == "diverged";
       closing_ += "; " + remark.sentence;
     }
   }
   event("end", end_fields(reason, clock_, state_.position.tokens));
 }
 
-RunEnd Trainer::run() {
-  begin_records();
-  clock_.start();
+void Trainer::begin_progress() {
   ProgressState start;
   start.step = step();
   start.tokens = state_.position.tokens;
-  start.run_seconds = clock_.earlier_seconds();
+  start.run_seconds = clock_.seconds();
   progress_ = std::make_unique<Progress>(
       Console::standard_error(),
       ProgressGoal{config_.train.steps, config_.train.tokens, config_.train.minutes}, start,
       config_.log.every, [](std::string_view line) { log_to_file(line); });
+}
+
+RunEnd Trainer::run() {
+  begin_records();
+  clock_.start();
+  begin_progress();
+  begin_snapshots();
   if (evaluation_owed_) evaluate_now();
   bool out_of_time = at_end(clock_.earlier_seconds());
   while (!out_of_time && !stop_requested()) {
+    keep_snapshot();
     const auto begin = Clock::now();
-    StepPlan plan = plan_.at(step());
+    StepPlan plan = plan_.at(step(), lasting_.spent);
+    if (plan_.turns_at(step())) detector_.restart();
     StepOutcome out;
+    SpikeVerdict verdict;
     {
       const TraceSpan span("step");
       const RunClock::Timing timing(clock_, RunClock::kTraining);
@@ -219,8 +239,11 @@ RunEnd Trainer::run() {
       source_.batches(state_.position, step(), batches_);
       if (routing_->look_ahead(step(), batches_, stop_requested)) {
         plan.given_ids = routing_->given_ids();
-        out = runner_->step(batches_, plan, stop_requested);
+        if (plan.shuffled_targets) shuffle_targets(batches_, config_.run.seed, plan.number);
+        out = runner_->gradients(batches_, plan, stop_requested);
       }
+      if (out.finished) verdict = judge(plan, out);
+      if (out.finished && lets_pass(answer_to(verdict))) runner_->update(out, plan);
     }
     if (!out.finished) {
       routing_->undo();
@@ -228,10 +251,10 @@ RunEnd Trainer::run() {
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     if (!out.updated) {
-      handle_bad_numbers(plan, out);
+      recover(plan, out, verdict);
       continue;
     }
-    after_step(plan, out, seconds);
+    after_step(plan, out, verdict, seconds);
     out_of_time = at_end(clock_.seconds());
     const auto due = [&](std::int64_t every) { return every > 0 && step() % every == 0; };
     // The last evaluation comes before the last checkpoint: what follows that may be lost.
@@ -242,6 +265,7 @@ RunEnd Trainer::run() {
   const bool stopped = !out_of_time || evaluation_owed_;
   if (stopped) event("signal", Json{{"signal", signal_received()}});
   if (saved_step_ != step()) save(true);
+  if (plan_.is_complete(step())) drop_snapshots();
   progress_->finish();
   end_records(stopped ? "signal" : plan_.is_complete(step()) ? "done" : "minutes");
   if (!stopped || report_pace_.is_quick()) {
@@ -272,9 +296,11 @@ void Trainer::say_routing() {
   event("anticipatory_on", std::move(fields));
 }
 
-void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double seconds) {
+void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, const SpikeVerdict& verdict,
+                         double seconds) {
   skipped_in_a_row_ = 0;
   RunPosition& position = state_.position;
+  const std::vector<EventRecord> provoked = strike(plan, true);
   position.step = plan.number;
   position.tokens += plan.sizes.batch_tokens;
   position.samples += plan.sizes.sequences();
@@ -294,58 +320,8 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, double se
     }
   }
   progress_->step(ProgressState(record, clock_.seconds()));
-}
-
-// Which op and layer went bad first: the same step again, watched. The state has not changed, so it
-// goes bad again in the same place.
-std::string Trainer::explain_bad_numbers(const StepPlan& plan, const StepOutcome& out) {
-  std::string what = out.grads.first_bad.empty()
-                         ? "the loss is not finite"
-                         : "the gradient of " + out.grads.first_bad + " is not finite";
-  tape_.trace_numbers(true);
-  tape_.forget_bad_number();
-  runner_->gradients(batches_, plan, stop_requested);
-  tape_.trace_numbers(false);
-  if (!tape_.first_bad_number().empty()) what += "; first seen in the " + tape_.first_bad_number();
-  return what;
-}
-
-void Trainer::handle_bad_numbers(const StepPlan& plan, const StepOutcome& out) {
-  const std::int64_t step = plan.number;
-  const std::string what = explain_bad_numbers(plan, out);
-  const bool skip = config_.stability.on_bad_numbers == BadNumbers::kSkip;
-  if (skip) {
-    event("skip", Json{{"attempted_step", step}, {"reason", what}});
-    if (++skipped_in_a_row_ < kMostSkips) {
-      spdlog::warn("step {} skipped: {}", step, what);
-      state_.position.samples += plan.sizes.sequences();
-      routing_->batches_used();
-      return;
-    }
-  }
-  std::string end = skip ? concat(" (", kMostSkips, " steps skipped in a row)")
-                         : "; the weights were not changed (stability.on_bad_numbers is stop)";
-  const std::int64_t done = this->step();
-  if (saved_step_ != done && done > 0) {
-    // Finite gradients and an absurd learning rate: the last update itself overflowed.
-    const std::string sick = first_not_finite(state_.view().arrays);
-    if (sick.empty()) {
-      save();  // the last good state
-    } else {
-      end = concat("; ", sick, " is not finite since step ", done,
-                   ", which was not saved (is optim.lr too high?)");
-    }
-  }
-  say_bad_numbers(step, what + end);
-  reject(Failure::kNumbers, "step ", step, ": ", what, end);
-}
-
-// In the run's own records, before an error ends it.
-void Trainer::say_bad_numbers(std::int64_t step, const std::string& reason) {
-  event("bad_numbers", Json{{"attempted_step", step}, {"reason", reason}});
-  progress_->finish();
-  end_records("bad_numbers");
-  finish_report();
+  for (const EventRecord& fault : provoked) event(fault.event, fault.fields);
+  accept(verdict);
 }
 
 void Trainer::evaluate_now() {
@@ -407,15 +383,21 @@ void Trainer::save(bool must) {
   view.config = to_yaml(config_);
   metrics_->sync();
   try {
+    store_snapshots();
     const SaveReport report = folder_->store().save(view, manifest_info(), config_.checkpoint.keep);
     for (const std::string& warning : report.warnings) spdlog::warn("{}", printable(warning));
     saved_step_ = step();
     event("checkpoint", Json{{"bytes", report.bytes}});
   } catch (const Error& error) {
-    if (error.why() == Failure::kNumbers) say_bad_numbers(step(), error.what());
+    // Where the run can go back the next step will show it, and does.
+    const bool heals =
+        !must && config_.stability.bad_numbers() == BadNumbers::kRollback && snapshots_;
+    if (error.why() == Failure::kNumbers && !heals) say_bad_numbers(step(), error.what());
     // A full disk costs a checkpoint, not the run: older ones are whole, the next save may work.
     // At the run's end there is no next one.
-    if (error.why() != Failure::kDisk || must) throw;
+    if ((error.why() != Failure::kDisk && !(error.why() == Failure::kNumbers && heals)) || must) {
+      throw;
+    }
     spdlog::warn("no checkpoint at step {}: {}; going on", step(), error.what());
     event("checkpoint_failed", Json{{"reason", error.what()}});
   }

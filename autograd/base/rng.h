@@ -13,6 +13,7 @@ enum class Purpose : std::uint32_t {
   kSampling = 5,
   kTest = 6,
   kBench = 7,
+  kFault = 8,
 };
 
 class Rng {

@@ -106,6 +106,10 @@ CLI::Validator written_out() {
 
 void add_json(CLI::App* app, bool& json) { app->add_flag("--json", json, "print one JSON object"); }
 
+void add_strict(CLI::App* app, bool& strict) {
+  app->add_flag("--strict", strict, "exit with 4 where the run has diverged");
+}
+
 // Declares every subcommand; `code` receives the result of the one that runs.
 void declare(CLI::App& app, Options& o, int& code) {
   CLI::App* c = command(app, "train", "train a new run from a configuration",
@@ -117,6 +121,7 @@ void declare(CLI::App& app, Options& o, int& code) {
   c->add_flag("--ops", o.train.ops, "with --dry-run: also every op of a micro-batch")->needs(dry);
   c->add_flag("--or-resume", o.train.or_resume,
               "go on with the run in run.dir if its settings are the same (requeued jobs)");
+  add_strict(c, o.train.strict);
   c->callback([&] { code = train_command(o.train); });
 
   c = command(app, "resume", "go on from a run's newest checkpoint that verifies",
@@ -127,6 +132,7 @@ void declare(CLI::App& app, Options& o, int& code) {
                 "go on in a new run instead; settings that change the numbers are allowed then")
       ->type_name("NEW_RUN")
       ->check(written_out());
+  add_strict(c, o.resume.strict);
   c->callback([&] { code = resume_command(o.resume); });
 
   c = command(app, "eval", "loss and bits per byte on the validation data",

@@ -13,6 +13,7 @@ struct TrainArguments {
   std::vector<std::string> overrides;
   bool dry_run = false, ops = false;
   bool or_resume = false;  // a run in run.dir with the same settings goes on
+  bool strict = false;     // a run that has diverged is a failure: exit code 4
 };
 int train_command(const TrainArguments& args);
 
@@ -20,6 +21,7 @@ struct ResumeArguments {
   std::string run;
   std::vector<std::string> overrides;
   std::string fork;  // a new run's folder; empty: go on in place
+  bool strict = false;
 };
 int resume_command(const ResumeArguments& args);
 

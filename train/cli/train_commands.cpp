@@ -14,6 +14,7 @@
 #include "train/cli/commands.h"
 #include "train/config/load_config.h"
 #include "train/config/show_config.h"
+#include "train/metrics/run_history.h"
 #include "train/run/closing.h"
 #include "train/run/run_folder.h"
 #include "train/run/signals.h"
@@ -60,7 +61,7 @@ void say_run(Trainer& trainer) {
                mib(m.tape.bytes()));
 }
 
-int finish(const RunConfig& config, Trainer& trainer) {
+int finish(const RunConfig& config, Trainer& trainer, bool strict) {
   const RunEnd end = trainer.run();
   const std::string& dir = config.run.dir;
   if (end == RunEnd::kStopped) {
@@ -71,6 +72,8 @@ int finish(const RunConfig& config, Trainer& trainer) {
                 "done at step {}{}; report: {}/report.html", trainer.step(), trainer.closing(),
                 printable(dir));
   }
+  if (strict && end == RunEnd::kDone && trainer.diverged())
+    return static_cast<int>(Failure::kNumbers);
   return static_cast<int>(end);
 }
 
@@ -114,8 +117,18 @@ int dry_run(const RunConfig& config, Trainer& trainer, bool ops) {
   return 0;
 }
 
+// Did the last process that trained in this folder end with a run that had diverged?
+bool has_diverged(const std::string& run) {
+  bool diverged = false;
+  for (const EventRecord& e : read_history(run + "/metrics.jsonl").events) {
+    if (e.event == "start") diverged = false;
+    diverged |= e.event == "diverged";
+  }
+  return diverged;
+}
+
 // The run in its folder, which `config.run.dir` names, with these settings.
-int go_on(const RunConfig& config) {
+int go_on(const RunConfig& config, bool strict) {
   say_machine();
   Trainer trainer(config);
   say_run(trainer);
@@ -124,9 +137,9 @@ int go_on(const RunConfig& config) {
     trainer.ensure_report();
     spdlog::info("{} is finished at step {}; nothing to do: {}", printable(config.run.dir),
                  trainer.step(), how_to_go_on(config, trainer.step()));
-    return 0;
+    return strict && has_diverged(config.run.dir) ? static_cast<int>(Failure::kNumbers) : 0;
   }
-  return finish(config, trainer);
+  return finish(config, trainer, strict);
 }
 
 std::string config_file_of(const std::string& folder) {
@@ -138,7 +151,7 @@ std::string config_file_of(const std::string& folder) {
 }
 
 // A batch job that is started again types what it typed before: that run goes on.
-int go_on_if_equal(const RunConfig& config) {
+int go_on_if_equal(const RunConfig& config, bool strict) {
   const std::string& folder = config.run.dir;
   const RunConfig before = load_config(config_file_of(folder), {}, {.needs_data = false});
   std::string different;
@@ -151,7 +164,7 @@ int go_on_if_equal(const RunConfig& config) {
     reject(Failure::kUsage, folder, ": --or-resume: the run there has other settings: ", different,
            "; go on with its own by `shoal resume ", folder, "`, or choose another run.dir");
   }
-  return go_on(config);
+  return go_on(config, strict);
 }
 
 }  // namespace
@@ -171,14 +184,14 @@ int train_command(const TrainArguments& args) {
   }
   require_place_for_run(config.run.dir);
   if (!args.dry_run) end_at_once_on_signals();
-  if (there) return go_on_if_equal(config);
+  if (there) return go_on_if_equal(config, args.strict);
   say_machine();
   Trainer trainer(config);
   if (args.dry_run) return dry_run(config, trainer, args.ops);
   say_run(trainer);
   trainer.create_run();
   spdlog::info("run folder: {}", printable(config.run.dir));
-  return finish(config, trainer);
+  return finish(config, trainer, args.strict);
 }
 
 int resume_command(const ResumeArguments& args) {
@@ -211,10 +224,10 @@ int resume_command(const ResumeArguments& args) {
     trainer.fork_run(folder);
     const std::string learned = what_was_learned(before, config);
     if (!learned.empty()) spdlog::warn("{}", learned);
-    return finish(config, trainer);
+    return finish(config, trainer, args.strict);
   }
   require_place_for_run(folder);
-  return go_on(config);
+  return go_on(config, args.strict);
 }
 
 }  // namespace shoal

@@ -125,6 +125,39 @@ void check_tokenizer(const RunConfig& c, CrossChecker& check) {
                 c.model.eos_token_id, " is not the end to data.tokenizer bytes; use 1");
 }
 
+void check_stability(const RunConfig& c, std::int64_t steps, CrossChecker& check) {
+  const SpikeConfig& spike = c.stability.spike;
+  check.require(spike.onset <= spike.threshold,
+                {"stability.spike.onset", "stability.spike.threshold"}, number_text(spike.onset),
+                " is above stability.spike.threshold ", number_text(spike.threshold),
+                ": a spike would have no onset; use at most that");
+  check.require(
+      !c.stability.rolls_back() || spike.max_rollbacks > 0,
+      {"stability.spike.max_rollbacks", "stability.spike.action", "stability.on_bad_numbers"},
+      "0 contradicts a rollback; use 1 or more, or another action");
+  for (const FaultSpec& fault : c.stability.provoke) {
+    const std::int64_t last = fault.at_step + fault.steps - 1;
+    check.require(steps == 0 || last <= steps, {"stability.provoke", "train.steps"},
+                  name_of(fault.kind), " at step ", last, " is never reached: the run ends after ",
+                  steps, " steps; use at most ", steps);
+    const auto& layers = c.model.mlp_layer_types;
+    check.require(
+        fault.kind != FaultKind::kExpertShock ||
+            std::any_of(layers.begin(), layers.end(),
+                        [](FeedForwardKind kind) { return kind != FeedForwardKind::kDense; }),
+        {"stability.provoke", "model.mlp_layer_types"},
+        "expert_shock: no layer of the model has experts; use another kind");
+  }
+  const AnticipatoryConfig& routing = c.stability.anticipatory;
+  check.require(routing.mode == AnticipatoryMode::kOff || steps == 0 || routing.lag < steps,
+                {"stability.anticipatory.lag", "train.steps", "train.tokens"}, routing.lag,
+                " is never reached: the run ends after ", steps, " steps; use at most ", steps - 1);
+  check.require(routing.mode != AnticipatoryMode::kOnSpike || c.stability.rolls_back(),
+                {"stability.anticipatory.mode", "stability.spike.action"},
+                "on_spike begins after a rollback, and nothing rolls back here; set "
+                "stability.spike.action=rollback, or use always");
+}
+
 }  // namespace
 
 void check_run(RunConfig& config, const Origins& origins, const Place& whole, bool needs_data,
@@ -177,10 +210,7 @@ void check_run(RunConfig& config, const Origins& origins, const Place& whole, bo
   check.require(steps == 0 || all.back().from_step < steps, {"train.stages"}, "from_step ",
                 all.back().from_step, " is never reached: the run ends after ", steps,
                 " steps; use at most ", steps - 1);
-  const AnticipatoryConfig& routing = config.stability.anticipatory;
-  check.require(routing.mode == AnticipatoryMode::kOff || steps == 0 || routing.lag < steps,
-                {"stability.anticipatory.lag", "train.steps", "train.tokens"}, routing.lag,
-                " is never reached: the run ends after ", steps, " steps; use at most ", steps - 1);
+  check_stability(config, steps, check);
 }
 
 }  // namespace shoal

@@ -20,7 +20,33 @@ struct CorpusSpec {
 
 enum class RecomputePolicy { kNone, kBlock };
 enum class MatrixOptimizer { kMuon, kAdamw };
-enum class BadNumbers { kStop, kSkip };
+enum class BadNumbers { kStop, kSkip, kRollback };
+enum class SpikeAction { kOff, kReport, kSkip, kRollback };
+enum class FaultKind { kLrPulse, kBadBatch, kExpertShock };
+
+// How a spike is told from noise and what is done about it: see train/stability/spike_detector.h
+// and snapshots.h.
+struct SpikeConfig {
+  SpikeAction action = SpikeAction::kOff;
+  double threshold = 6.0, onset = 2.0;  // in standard deviations
+  std::int64_t warmup = 100;            // steps that are learned from before the first alarm
+  std::int64_t lookback = 64;           // steps that the onset is looked for in
+  std::int64_t cooldown = 500;          // steps after an alarm without another
+  std::int64_t snapshot_every = 50;     // steps
+  std::int64_t max_rollbacks = 3;
+
+  bool operator==(const SpikeConfig&) const = default;
+};
+
+// A fault for experiments: see train/stability/faults.h.
+struct FaultSpec {
+  FaultKind kind = FaultKind::kLrPulse;
+  std::int64_t at_step = 1;  // as a `step` record counts: 1 is the first update
+  std::int64_t steps = 1;    // how many in a row
+  double factor = 10.0;
+
+  bool operator==(const FaultSpec&) const = default;
+};
 
 enum class AnticipatoryMode { kOff, kOnSpike, kAlways };
 enum class RoutingDrain { kFresh, kReplay };
@@ -50,6 +76,20 @@ struct SizesSpec {
 
   bool operator==(const SizesSpec&) const = default;
 };
+
+// As YAML and records name them.
+inline const char* name_of(BadNumbers policy) {
+  constexpr const char* kNames[] = {"stop", "skip", "rollback"};
+  return kNames[static_cast<int>(policy)];
+}
+inline const char* name_of(SpikeAction action) {
+  constexpr const char* kNames[] = {"off", "report", "skip", "rollback"};
+  return kNames[static_cast<int>(action)];
+}
+inline const char* name_of(FaultKind kind) {
+  constexpr const char* kNames[] = {"lr_pulse", "bad_batch", "expert_shock"};
+  return kNames[static_cast<int>(kind)];
+}
 
 struct RunConfig {
   struct Run {
@@ -120,6 +160,19 @@ struct RunConfig {
     BadNumbers on_bad_numbers = BadNumbers::kStop;
     double router_bias_speed = 0.001;
     AnticipatoryConfig anticipatory;
+    SpikeConfig spike;
+    std::vector<FaultSpec> provoke;
+
+    // What a loss or gradient that is not finite leads to. It is a spike, too: whoever answers
+    // those by more than a report need not say it twice.
+    BadNumbers bad_numbers() const {
+      if (on_bad_numbers != BadNumbers::kStop) return on_bad_numbers;
+      if (spike.action == SpikeAction::kSkip) return BadNumbers::kSkip;
+      return spike.action == SpikeAction::kRollback ? BadNumbers::kRollback : BadNumbers::kStop;
+    }
+    bool rolls_back() const {
+      return spike.action == SpikeAction::kRollback || on_bad_numbers == BadNumbers::kRollback;
+    }
 
     bool operator==(const Stability&) const = default;
   } stability;

@@ -34,6 +34,48 @@ const std::vector<EventKind>& event_kinds() {
        {{"sequence_length", "tokens", "`data.sequence_length` from here on"},
         {"batch_tokens", "tokens", "`train.batch_tokens` from here on"},
         {"micro_batch", "sequences", "`train.micro_batch` from here on"}}},
+      {"spike",
+       "Loss or gradient norm lie far above what was to be expected (`stability.spike`), or are "
+       "not "
+       "finite. The detector\npredicts the cross-entropy, and the logarithm of the gradient norm "
+       "before clipping, by Holt's level and trend; a\nscore is the distance to the prediction in "
+       "standard deviations of what it usually is.",
+       {{"attempted_step", "steps", "the step that it was seen in"},
+        {"signal", "", "loss, grad_norm or \"not finite\""},
+        {"ce", "nats per target", "cross-entropy of that step"},
+        {"grad_norm", "", "norm of its gradient"},
+        {"predicted", "", "what the signal should have been; absent where it is not finite"},
+        {"score", "standard deviations", "above that; likewise"},
+        {"onset", "steps", "the first of the steps in a row that were suspect already"},
+        {"action", "", "report, skip, rollback or stop (the run ends)"}}},
+      {"rollback",
+       "The run went back to this step, because of the `spike` before this line. The lines of the "
+       "steps after it were\ndropped; of them stay what is here, and the events `spike`, `skip`, "
+       "`provoked` and `rollback`, as events of this step.\nA rollback takes back the whole state, "
+       "data position and detector included, but for two numbers: how many there\nwere, and which "
+       "provoked faults are over. The same batches come again.",
+       {{"attempted_step", "steps", "the step that could not be kept"},
+        {"rollback", "", "1, 2, 3 ... of the run"},
+        {"reason", "", "what happened there"},
+        {"undone_ce", "nats per target", "list: `ce` of the steps that were undone, in order"},
+        {"undone_grad_norm", "", "list: their `grad_norm`"}}},
+      {"gave_up",
+       "A spike, or numbers that are not finite, end the run: it has gone back as often as it may, "
+       "or "
+       "nothing is there\nto go back to.",
+       {{"attempted_step", "steps", "the step that failed"},
+        {"rollbacks", "", "how many there were"},
+        {"reason", "", "what happened, and what to try"}}},
+      {"provoked",
+       "A fault of `stability.provoke` strikes. Each does so once: it is over where its step is "
+       "skipped or undone.",
+       {{"fault", "", "lr_pulse, bad_batch or expert_shock"},
+        {"attempted_step", "steps",
+         "the first step with it; an expert is shocked after its update"},
+        {"steps", "steps", "how many in a row; not of expert_shock"},
+        {"factor", "", "of the rate, or of the expert's weights; not of bad_batch"},
+        {"layer", "", "of the expert"},
+        {"expert", "", "its number there"}}},
       {"anticipatory_on",
        "From the next step on experts are chosen by the parameters of `lag` steps before it, or of "
        "this step where that\nis later (`stability.anticipatory`).",
@@ -41,8 +83,9 @@ const std::vector<EventKind>& event_kinds() {
         {"until", "steps", "updates done when it ends; absent under `always`"}}},
       {"anticipatory_off", "From the next step on routing is normal again.", {}},
       {"skip",
-       "A step whose loss or gradient was not finite: the weights stay as they are, its data is "
-       "passed over\n(`stability.on_bad_numbers: skip`).",
+       "A step whose loss or gradient was not finite, or a spike: the weights stay as they are, "
+       "its "
+       "data is passed over\n(`stability.on_bad_numbers` or `stability.spike.action: skip`).",
        {{"attempted_step", "steps", "the step that it would have been"},
         {"reason", "", "where it began: op, layer and tensor"}}},
       {"bad_numbers",
@@ -100,7 +143,8 @@ const std::vector<EventKind>& event_kinds() {
        "does;\n"
        "- or above the lowest median of an earlier stretch of the same length by a quarter of what "
        "that had gained on\n  ln V, and by a tenth of ln V at least; this takes 40 steps.\n\n"
-       "Of a fork its own steps count. The exit code stays 0: every number is finite.",
+       "Of a fork its own steps count. The exit code stays 0, since every number is finite; with "
+       "`--strict` it is 4.",
        {{"loss", "nats per target", "at the end"},
         {"uniform_guess", "nats per target", "ln V"},
         {"best", "nats per target", "lowest median of a stretch"},
@@ -110,7 +154,9 @@ const std::vector<EventKind>& event_kinds() {
       {"end",
        "The process ends in order. A killed one leaves none. Seconds are of the whole run, in all "
        "its processes; of a\nfork without its parent's.",
-       {{"reason", "", "done (`train.steps` or `train.tokens`), minutes, signal or bad_numbers"},
+       {{"reason", "",
+         "done (`train.steps` or `train.tokens`), minutes, signal, bad_numbers or spike (the run "
+         "gave up)"},
         {"run_seconds", "seconds", "all of it, as `train.minutes` counts"},
         {"train_seconds", "seconds", "in training steps"},
         {"eval_seconds", "seconds", "in evaluations and samples"},

@@ -35,9 +35,10 @@ void copy_lines(InputFile& in, const std::string& path, AtomicFile& out, std::in
   out.commit();
 }
 
-std::unique_ptr<AppendFile> open_log(const std::string& path, std::int64_t last_step) {
+std::unique_ptr<AppendFile> open_log(const std::string& path, std::int64_t last_step,
+                                     bool goes_on) {
   CHECK(last_step >= 0, "metrics: resume at step ", last_step);
-  if (last_step == 0) return std::make_unique<AppendFile>(path, Write::kTruncate);
+  if (last_step == 0 && !goes_on) return std::make_unique<AppendFile>(path, Write::kTruncate);
   drop_lines_after(path, last_step);
   return std::make_unique<AppendFile>(path, Write::kAppend);
 }
@@ -91,12 +92,12 @@ void copy_lines_through(const std::string& from, const std::string& to, std::int
   copy_lines(in, from, out, last_step);
 }
 
-MetricsLog::MetricsLog(const std::string& path, std::int64_t last_step)
-    : file_(open_log(path, last_step)) {}
+MetricsLog::MetricsLog(const std::string& path, std::int64_t last_step, bool goes_on)
+    : file_(open_log(path, last_step, goes_on)) {}
 
 void MetricsLog::rewind(std::int64_t last_step) {
   const std::string path = file_->path();
-  file_ = open_log(path, last_step);
+  file_ = open_log(path, last_step, true);
 }
 
 }  // namespace shoal

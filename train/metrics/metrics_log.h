@@ -14,8 +14,8 @@ class MetricsLog {
  public:
   // Drops lines of later steps than `last_step`, and broken ones, by writing a new file and
   // renaming it; at 0 the file starts empty. Throws Error(kDisk) if that fails. Later a full disk
-  // costs lines, not the run (AppendFile).
-  explicit MetricsLog(const std::string& path, std::int64_t last_step = 0);
+  // costs lines, not the run (AppendFile). `goes_on`: step 0 has lines to keep, like any other.
+  explicit MetricsLog(const std::string& path, std::int64_t last_step = 0, bool goes_on = false);
 
   // False: the line is lost, which has been warned about once.
   template <class Record>
@@ -23,7 +23,7 @@ class MetricsLog {
     return file_->append(line_of(json_of(record)) + '\n');
   }
   bool sync() { return file_->sync(); }  // before a checkpoint counts as saved
-  // Goes back to `last_step` within a run (a rollback).
+  // Goes back to `last_step` within a run (a rollback), 0 included.
   void rewind(std::int64_t last_step);
 
   std::int64_t written() const { return file_->written(); }  // lines since it was opened

@@ -23,9 +23,10 @@ RunPlan::RunPlan(const RunConfig& config)
       schedule_{config.optim.lr, config.optim.end_lr, config.optim.warmup_steps,
                 config.optim.decay_share, planned_steps(config)},
       loss_(config.loss),
-      model_(config.model) {}
+      model_(config.model),
+      faults_(config.stability.provoke) {}
 
-StepPlan RunPlan::at(std::int64_t done) const {
+StepPlan RunPlan::at(std::int64_t done, std::int64_t spent) const {
   StepPlan plan;
   plan.number = done + 1;
   plan.sizes = sizes_[stretch_at(done)];
@@ -34,7 +35,29 @@ StepPlan RunPlan::at(std::int64_t done) const {
   plan.loss = {mtp != 0.0 ? std::optional(mtp) : std::nullopt, loss_.balance, loss_.index_kl};
   plan.indexer = modes_[index_at(modes_, done)].mode;
   plan.precision = model_.precision_at(done);
+  for (const FaultSpec& fault : faults_) {
+    const std::int64_t since = plan.number - fault.at_step;
+    if (fault.at_step <= spent || since < 0 || since >= fault.steps) continue;
+    if (fault.kind == FaultKind::kLrPulse) plan.lr *= fault.factor;
+    if (fault.kind == FaultKind::kBadBatch) plan.shuffled_targets = true;
+    if (fault.kind == FaultKind::kExpertShock) plan.expert_shock = fault.factor;
+  }
   return plan;
+}
+
+bool RunPlan::turns_at(std::int64_t done) const {
+  if (done == 0) return false;
+  const StepPlan before = at(done - 1), now = at(done);
+  return before.sizes != now.sizes || before.indexer != now.indexer ||
+         before.precision != now.precision;
+}
+
+std::vector<FaultSpec> RunPlan::faults_at(std::int64_t done, std::int64_t spent) const {
+  std::vector<FaultSpec> found;
+  for (const FaultSpec& fault : faults_) {
+    if (fault.at_step == done + 1 && fault.at_step > spent) found.push_back(fault);
+  }
+  return found;
 }
 
 std::size_t RunPlan::stretch_at(std::int64_t done) const {

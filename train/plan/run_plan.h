@@ -21,6 +21,9 @@ struct StepPlan {
   BatchSizes sizes = {};
   // ForwardPlan::given_ids of every micro-batch, one after the other; empty: the routers choose.
   std::span<const Tensor> given_ids = {};
+  // Provoked faults; a pulse is in lr already.
+  bool shuffled_targets = false;
+  double expert_shock = 0.0;  // after the update, one expert's weights times this; 0: none
 
   IndexerPlan indexer_plan() const { return {indexer, loss.index_kl != 0.0}; }
   StepParts parts() const { return {indexer_plan(), loss.mtp.has_value()}; }
@@ -32,8 +35,13 @@ class RunPlan {
  public:
   explicit RunPlan(const RunConfig& config);
 
-  // Of the step that begins when `done` updates are done.
-  StepPlan at(std::int64_t done) const;
+  // Of the step that begins when `done` updates are done. Faults that were provoked at steps up to
+  // `spent` are over: they strike once, also where a run goes back and repeats those steps.
+  StepPlan at(std::int64_t done, std::int64_t spent = 0) const;
+  // Is what a step measures another thing from this one on (sizes, indexer mode, precision)?
+  bool turns_at(std::int64_t done) const;
+  // The faults that begin with the step that begins there.
+  std::vector<FaultSpec> faults_at(std::int64_t done, std::int64_t spent) const;
   // Which of sizes() holds there.
   std::size_t stretch_at(std::int64_t done) const;
   // Sequences that the steps begun at `from` .. `to` - 1 updates take from the data; negative where
@@ -54,6 +62,7 @@ class RunPlan {
   ScheduleConfig schedule_;
   RunConfig::Loss loss_;
   ModelConfig model_;
+  std::vector<FaultSpec> faults_;
 };
 
 // Of the sizes of a run those whose micro-batch has the most rows, of them the longest.

@@ -151,12 +151,12 @@ std::string alarms(const RunHistory& history) {
   const EventRecord* begin = last_event(history, "start");
   if (begin == nullptr && !history.events.empty()) begin = &history.events.front();
   for (const EventRecord* e = begin; e != nullptr && e <= &history.events.back(); ++e) {
-    for (const char* name : {"warning", "bad_numbers", "undecayed", "diverged"}) {
+    for (const char* name : {"warning", "bad_numbers", "gave_up", "undecayed", "diverged"}) {
       const std::string reason = e->event == name ? field_text(*e, "reason") : "";
       if (reason.empty()) continue;
-      out +=
-          alarm(e->event == "bad_numbers" ? fmt::format("Ended after step {}: {}", e->step, reason)
-                                          : reason);
+      out += alarm(e->event == "bad_numbers" || e->event == "gave_up"
+                       ? fmt::format("Ended after step {}: {}", e->step, reason)
+                       : reason);
     }
   }
   return out;
@@ -187,6 +187,22 @@ std::string times(const EventRecord& end) {
       format_count(number_in(end, "tokens_per_second")));
 }
 
+// "3 seen; went back 2 times: from step 120 to 50, from 130 to 50"; "" if there was none.
+std::string recoveries_of(const RunHistory& history) {
+  int spikes = 0, rollbacks = 0;
+  std::string back;
+  for (const EventRecord& e : history.events) {
+    if (e.event == "spike") ++spikes;
+    if (e.event != "rollback") continue;
+    back += fmt::format("{} step {} to {}", rollbacks++ > 0 ? ", from" : ": from",
+                        field_text(e, "attempted_step"), e.step);
+  }
+  if (spikes + rollbacks == 0) return "";
+  if (rollbacks == 0) return fmt::format("{} seen", spikes);
+  return fmt::format("{} seen; went back {} time{}{}", spikes, rollbacks, rollbacks == 1 ? "" : "s",
+                     back);
+}
+
 // Which program, model and machine; what the end adds is there once the run has ended.
 std::string facts(const RunHistory& history) {
   std::string out;
@@ -209,6 +225,9 @@ std::string facts(const RunHistory& history) {
     fact("Program",
          fmt::format("{}, commit {}, {}", text("program"), text("commit"), text("compiler")));
     fact("Settings", "SHA-256 " + text("config_hash").substr(0, 16));
+  }
+  if (const std::string recoveries = recoveries_of(history); !recoveries.empty()) {
+    fact("Spikes", recoveries);
   }
   const EventRecord* end = last_event(history, "end");
   if (end != nullptr && (start == nullptr || end > start)) {

@@ -22,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostEvents = 200;
+constexpr std::size_t kMostListed = 8;
 constexpr std::size_t kMostSampleSteps = 12;
 constexpr std::size_t kMostHeatCells = 120000;  // of all layers, so that a page stays below some MB
 
@@ -38,10 +39,10 @@ std::string figure(const std::string& title, const std::string& unit, const Line
   return figure(title, unit, legend_html(chart), line_chart_svg(chart));
 }
 
-// The same, with a line where a fork left its parent.
+// The same, with lines where the run was forked, spiked or went back.
 std::string figure(const std::string& title, const std::string& unit, LineChart chart,
                    const RunHistory& history) {
-  chart.marks = fork_marks(history);
+  chart.marks = event_marks(history);
   return figure(title, unit, chart);
 }
 
@@ -145,7 +146,13 @@ std::string details_of(const EventRecord& event) {
   std::string out;
   for (const auto& [name, value] : event.fields.items()) {
     if (!out.empty()) out += ", ";
-    out += name == "changed" ? changes_text(value) : name + ": " + field_text(event, name.c_str());
+    if (name == "changed") {
+      out += changes_text(value);
+    } else if (value.is_array() && value.size() > kMostListed && value[0].is_number()) {
+      out += fmt::format("{}: {} numbers", name, value.size());  // a chart has them
+    } else {
+      out += name + ": " + field_text(event, name.c_str());
+    }
     if (out.size() > 2000) return out.substr(0, 2000) + " ...";
   }
   return out;
@@ -228,7 +235,7 @@ std::string render_report(const ReportInput& input) {
 
 std::string render_curve(const ReportInput& input) {
   LineChart chart = learning_curve(input.history);
-  chart.marks = fork_marks(input.history);
+  chart.marks = event_marks(input.history);
   return standalone_svg(chart, input.name, "bits per byte");
 }
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "autograd/base/quantity.h"
+#include "train/metrics/event_record.h"
 
 namespace shoal {
 namespace {
@@ -63,6 +64,27 @@ Series validation(const RunHistory& history, double EvalRecord::*field) {
 
 }  // namespace
 
+namespace {
+
+// What a rollback undid, as it was recorded there: each stretch a series of its own.
+void add_undone(LineChart& chart, const RunHistory& history, const char* field) {
+  for (const EventRecord& e : history.events) {
+    const auto values = e.fields.find(field);
+    if (e.event != "rollback" || values == e.fields.end() || !values->is_array()) continue;
+    Series undone;
+    undone.name = "undone";
+    undone.color = kFourth;
+    undone.style = Series::Style::kFaint;
+    for (const Json& value : *values) {
+      undone.x.push_back(static_cast<double>(e.step) + 1.0 + static_cast<double>(undone.x.size()));
+      undone.y.push_back(number_of(value, std::nan("")));
+    }
+    if (!undone.x.empty()) chart.series.push_back(thinned(undone));
+  }
+}
+
+}  // namespace
+
 LineChart cross_entropy_chart(const RunHistory& history) {
   LineChart chart;
   chart.label = "Cross-entropy of training and validation by step";
@@ -70,6 +92,7 @@ LineChart cross_entropy_chart(const RunHistory& history) {
   add_noisy(chart,
             series_of(history.steps, "train", kTrain, [](const StepRecord& r) { return r.ce; }));
   if (!history.evals.empty()) chart.series.push_back(validation(history, &EvalRecord::loss));
+  add_undone(chart, history, "undone_ce");
   return chart;
 }
 
@@ -122,6 +145,7 @@ LineChart grad_norm_chart(const RunHistory& history) {
       series_of(history.steps, "norm", kTrain, [](const StepRecord& r) { return r.grad_norm; });
   chart.log_y = spans_decades(s);
   add_noisy(chart, s);
+  add_undone(chart, history, "undone_grad_norm");
   return chart;
 }
 
@@ -220,10 +244,17 @@ LineChart imbalance_chart(const RunHistory& history) {
   return chart;
 }
 
-std::vector<LineChart::Mark> fork_marks(const RunHistory& history) {
+std::vector<LineChart::Mark> event_marks(const RunHistory& history) {
   std::vector<LineChart::Mark> marks;
   for (const EventRecord& e : history.events) {
     if (e.event == "fork") marks.push_back({static_cast<double>(e.step), "fork"});
+    const bool answered = e.event == "rollback";
+    if (e.event != "spike" && !answered) continue;
+    const auto at = e.fields.find("attempted_step");
+    const double step = at == e.fields.end() ? std::nan("") : number_of(*at, std::nan(""));
+    if (!std::isfinite(step)) continue;
+    if (answered && !marks.empty() && marks.back().x == step) marks.pop_back();  // of its spike
+    marks.push_back({step, e.event});
   }
   return marks;
 }

@@ -27,8 +27,8 @@ LineChart imbalance_chart(const RunHistory& history);
 // with the ratio that the last evaluation had.
 LineChart learning_curve(const RunHistory& history);
 
-// Where a fork left its parent.
-std::vector<LineChart::Mark> fork_marks(const RunHistory& history);
+// Where a fork left its parent, where spikes were seen, and from where the run went back.
+std::vector<LineChart::Mark> event_marks(const RunHistory& history);
 
 // How much of attention each indexer has captured, by layer.
 LineChart indexer_chart(const RunHistory& history);

@@ -11,7 +11,7 @@
 namespace shoal {
 namespace {
 
-constexpr std::size_t kMostRows = 64;
+constexpr std::size_t kMostTableRows = 64;
 
 struct Row {
   std::string name;
@@ -61,7 +61,7 @@ std::string sources_section(const RunHistory& history) {
       "Documents</th><th class=\"number\">Sequences</th><th class=\"number\">Share of samples</th>"
       "<th class=\"number\">Epochs</th><th class=\"number\">Bits per byte</th></tr>";
   const auto count = [](double value) { return format_count(value); };
-  for (std::size_t i = 0; i < std::min(rows.size(), kMostRows); ++i) {
+  for (std::size_t i = 0; i < std::min(rows.size(), kMostTableRows); ++i) {
     const Row& row = rows[i];
     out += fmt::format("<tr><td>{}</td>", html_text(row.name)) +
            number(row.data, "documents", count) + number(row.data, "sequences", count) +

@@ -137,9 +137,10 @@ Birth resume_run(Io& io, RunConfig& config, Model& model, TrainingState& state,
 }
 
 Birth fork_run(Io& io, RunConfig& config, TrainingState& state, const std::string& from,
-               const ManifestInfo& info) {
+               const ManifestInfo& info, const std::function<void()>& afresh) {
   const CheckpointStore::Stored stored = read_stored(io, from, wanted_step(config));
   state.load(stored.state, from);
+  if (afresh) afresh();
   Birth birth;
   birth.clock.begin(state.position.tokens);
   birth.origin = {state.position.step, "fork", fork_fields(from, stored.state.config, config)};

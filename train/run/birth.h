@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -34,8 +35,9 @@ Birth begin_run(Io& io, RunConfig& config, Model& model);
 // without any the run begins. Error(kData): it was trained on other data than `data_fingerprint`.
 Birth resume_run(Io& io, RunConfig& config, Model& model, TrainingState& state,
                  const std::string& data_fingerprint);
-// From a checkpoint of `from`: a run, or a checkpoint's folder.
+// From a checkpoint of `from`: a run, or a checkpoint's folder. `afresh` changes what of the state
+// counts for one run alone.
 Birth fork_run(Io& io, RunConfig& config, TrainingState& state, const std::string& from,
-               const ManifestInfo& info);
+               const ManifestInfo& info, const std::function<void()>& afresh = nullptr);
 
 }  // namespace shoal

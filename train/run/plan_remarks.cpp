@@ -2,6 +2,7 @@
 
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "train/config/batch_sizes.h"
@@ -78,6 +79,31 @@ void add_without_decay(const RunConfig& c, std::int64_t steps, std::vector<Remar
   }
 }
 
+// A compressed entry shows a whole block of tokens, once that is complete: until then its tokens
+// are seen through the window alone.
+void add_hidden_tokens(const RunConfig& c, std::vector<Remark>& remarks) {
+  std::int64_t rate = 0;
+  for (const AttentionKind kind : c.model.layer_types) {
+    rate = std::max(rate, c.model.compress_rate(kind));
+  }
+  const std::int64_t window = c.model.sliding_window;
+  if (window >= rate) return;
+  remarks.push_back(
+      {true, fmt::format("model.sliding_window: {} is shorter than the largest compression rate, "
+                         "{}: up to {} tokens before a position are shown by no entry yet and by "
+                         "the window no more",
+                         window, rate, rate - window)});
+}
+
+void add_spikes(const RunConfig& c, std::int64_t steps, std::vector<Remark>& remarks) {
+  const SpikeConfig& spike = c.stability.spike;
+  if (spike.action == SpikeAction::kOff || spike.warmup < steps || steps == 0) return;
+  remarks.push_back(
+      {true, fmt::format("stability.spike.warmup: {} leave nothing of the run's {} steps to watch; "
+                         "only what is not finite is found",
+                         spike.warmup, steps)});
+}
+
 }  // namespace
 
 std::vector<Remark> plan_remarks(const RunConfig& c) {
@@ -92,6 +118,8 @@ std::vector<Remark> plan_remarks(const RunConfig& c) {
                                          name_of(last.mode), last.from_step, steps)});
   }
   if (steps > 0) add_never(c, steps, remarks);
+  add_hidden_tokens(c, remarks);
+  add_spikes(c, steps, remarks);
   const bool validates = c.data.validation_share > 0.0 || !c.data.validation_files.empty();
   if (!validates && c.train.eval_every > 0 && c.train.sample_prompts.empty()) {
     remarks.push_back({false,

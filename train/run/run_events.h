@@ -13,7 +13,7 @@ namespace shoal {
 // Program, configuration and machine.
 Json start_fields(const RunConfig& config, std::int64_t parameters, std::size_t planned_bytes,
                   double peak_gflops);
-// `reason`: done, minutes, signal or bad_numbers.
+// `reason`: done, minutes, signal, bad_numbers or spike.
 Json end_fields(const std::string& reason, const RunClock& clock, std::int64_t tokens);
 
 // {"changed": {"log.every": {"old": 10, "new": 20}}} against the configuration in a text, which is

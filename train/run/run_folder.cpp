@@ -39,6 +39,15 @@ std::string checkpoints_of(const std::string& run) {
   return path.string();
 }
 
+std::string snapshots_of(const std::string& run) {
+  const fs::path path = fs::path(run) / "checkpoints" / "snapshots";
+  std::error_code error;
+  if (fs::is_symlink(fs::symlink_status(path, error))) {
+    reject(Failure::kDisk, path.string(), ": is a link; remove it");
+  }
+  return path.string();
+}
+
 }  // namespace
 
 std::string run_folder_of(const std::string& path) {
@@ -77,9 +86,10 @@ std::string run_config_text(const std::string& folder) {
 }
 
 RunFolder::RunFolder(Io& io, const std::string& path)
-    : lock_(made(path)), store_(io, checkpoints_of(path)) {
+    : lock_(made(path)), store_(io, checkpoints_of(path)), snapshots_(io, snapshots_of(path)) {
   open_log_file(path + "/log.txt");
   store_.clean_leftovers();
+  snapshots_.clean_leftovers();
 }
 
 void RunFolder::remove_beginning(const std::string& path) {

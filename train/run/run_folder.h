@@ -25,12 +25,14 @@ class RunFolder {
  public:
   RunFolder(Io& io, const std::string& path);
   CheckpointStore& store() { return store_; }
+  // checkpoints/snapshots: what a rollback may need beside the checkpoints. Error(kDisk): a link.
+  CheckpointStore& snapshots() { return snapshots_; }
   // What the constructor made, with the folder if nothing else is in it.
   static void remove_beginning(const std::string& path);
 
  private:
   RunLock lock_;
-  CheckpointStore store_;
+  CheckpointStore store_, snapshots_;
 };
 
 }  // namespace shoal

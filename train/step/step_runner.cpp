@@ -98,7 +98,11 @@ StepOutcome StepRunner::gradients(std::span<const Batch> batches, const StepPlan
 StepOutcome StepRunner::step(std::span<const Batch> batches, const StepPlan& plan,
                              const std::function<bool()>& give_up) {
   StepOutcome out = gradients(batches, plan, give_up);
-  if (!out.finished || !out.grads.finite || !std::isfinite(out.loss())) return out;
+  if (out.finished && out.is_finite()) update(out, plan);
+  return out;
+}
+
+void StepRunner::update(StepOutcome& out, const StepPlan& plan) {
   const TraceSpan span("optimizer");
   const bool warmup = plan.indexer == IndexerMode::kWarmup;
   optimizer_.step(model_.store().values(), tree_.gradients(), plan.number,
@@ -106,7 +110,6 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const StepPlan& pla
                   static_cast<float>(clip_scale(out.grads.norm, options_.clip)), warmup);
   if (!warmup) update_router_biases();
   out.updated = true;
-  return out;
 }
 
 void StepRunner::set_micro_batches(std::int64_t micro_batches) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <cmath>
 #include <functional>
 #include <span>
 #include <vector>
@@ -19,9 +20,10 @@ struct StepOutcome {
   double flops = 0;       // see layers/flops.h
   StepCounts counts;      // what the means are over
   GradHealth grads;
-  bool updated = false;  // false: the numbers were bad, nothing changed
+  bool updated = false;  // false: nothing changed
 
   double loss() const { return parts.ce + parts.mtp + parts.balance + parts.index_kl; }
+  bool is_finite() const { return grads.finite && std::isfinite(loss()); }
 };
 
 // One training step over a model: forward and backward of every micro-batch, the gradient tree,
@@ -42,7 +44,9 @@ class StepRunner {
   // Losses and gradients; give_up is asked before every micro-batch.
   StepOutcome gradients(std::span<const Batch> batches, const StepPlan& plan,
                         const std::function<bool()>& give_up = nullptr);
-  // gradients(), then the update, unless a number is not finite.
+  // The update that these gradients ask for, which have to be finite.
+  void update(StepOutcome& out, const StepPlan& plan);
+  // gradients(), then update(), unless a number is not finite.
   StepOutcome step(std::span<const Batch> batches, const StepPlan& plan,
                    const std::function<bool()>& give_up = nullptr);
 

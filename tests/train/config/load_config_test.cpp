@@ -164,9 +164,7 @@ TEST(LoadConfig, WhatCannotBeHonouredIsNamed) {
       {"  expert_dtype: bfloat16", "model.expert_dtype: 'bfloat16' cannot be honoured"},
       {"  quantization_config: {quant_method: fp8}",
        "model.quantization_config: quantized weights cannot be read or trained"},
-      {"stability: {spike: {action: skip}}", "stability.spike: spike detection does not exist yet"},
       {"stability: {anticipatory: {mode: always}}", "stability.anticipatory: anticipatory routing"},
-      {"stability: {provoke: [{kind: lr_pulse, at_step: 3}]}", "stability.provoke: provoked"},
       {"dist: {expert_parallel: 2}", "dist: training over several processes does not exist yet"},
   };
   for (const BadValue& bad : cases) {

@@ -57,6 +57,30 @@ TEST(PlanRemarks, AWarmUpThatIsTooLong) {
   EXPECT_THAT(texts(c, true), HasSubstr("the run's 100 steps"));
 }
 
+TEST(PlanRemarks, AWindowThatIsShorterThanABlock) {
+  RunConfig c = plain();
+  c.model.layer_types = {AttentionKind::kSliding, AttentionKind::kCompressedSparse};
+  c.model.compress_rate_csa = 4;
+  c.model.compress_rate_hca = 32;
+  c.model.sliding_window = 4;
+  EXPECT_EQ(texts(c), "");  // no layer has the larger rate
+  c.model.layer_types.push_back(AttentionKind::kHeavilyCompressed);
+  EXPECT_THAT(texts(c, true), HasSubstr("model.sliding_window: 4 is shorter than the largest "
+                                        "compression rate, 32: up to 28 tokens"));
+  c.model.sliding_window = 32;
+  EXPECT_EQ(texts(c), "");
+}
+
+TEST(PlanRemarks, ADetectorThatLearnsUntilTheEnd) {
+  RunConfig c = plain();
+  c.stability.spike.warmup = 1000;
+  EXPECT_EQ(texts(c), "");
+  c.stability.spike.action = SpikeAction::kReport;
+  EXPECT_THAT(texts(c, true), HasSubstr("stability.spike.warmup: 1000 leave nothing"));
+  c.stability.spike.warmup = 999;
+  EXPECT_EQ(texts(c), "");
+}
+
 TEST(PlanRemarks, MinutesAlonePlanNoDecay) {
   RunConfig c;
   c.train.minutes = 5;

@@ -85,7 +85,8 @@ struct Names<MatrixOptimizer> {
 };
 template <>
 struct Names<BadNumbers> {
-  static constexpr BadNumbers kAll[] = {BadNumbers::kStop, BadNumbers::kSkip};
+  static constexpr BadNumbers kAll[] = {BadNumbers::kStop, BadNumbers::kSkip,
+                                        BadNumbers::kRollback};
   static bool works(BadNumbers) { return true; }
 };
 template <>
@@ -99,15 +100,24 @@ struct Names<RoutingDrain> {
   static constexpr RoutingDrain kAll[] = {RoutingDrain::kFresh, RoutingDrain::kReplay};
   static bool works(RoutingDrain) { return true; }
 };
+template <>
+struct Names<SpikeAction> {
+  static constexpr SpikeAction kAll[] = {SpikeAction::kOff, SpikeAction::kReport,
+                                         SpikeAction::kSkip, SpikeAction::kRollback};
+  static bool works(SpikeAction) { return true; }
+};
+template <>
+struct Names<FaultKind> {
+  static constexpr FaultKind kAll[] = {FaultKind::kLrPulse, FaultKind::kBadBatch,
+                                       FaultKind::kExpertShock};
+  static bool works(FaultKind) { return true; }
+};
 
 inline const char* name_of(RecomputePolicy kind) {
   return kind == RecomputePolicy::kNone ? "none" : "block";
 }
 inline const char* name_of(MatrixOptimizer kind) {
   return kind == MatrixOptimizer::kMuon ? "muon" : "adamw";
-}
-inline const char* name_of(BadNumbers policy) {
-  return policy == BadNumbers::kStop ? "stop" : "skip";
 }
 inline const char* name_of(AnticipatoryMode mode) {
   return mode == AnticipatoryMode::kOff       ? "off"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "train/config/schema/fault_keys.h"
 #include "train/config/schema/key_makers.h"
 #include "train/config/schema/size_keys.h"
 #include "train/config/schema/task_keys.h"
@@ -277,10 +278,58 @@ std::vector<Key> optim_keys() {
   };
 }
 
-std::vector<Key> other_keys() {
+Key provoke_key() {
+  Key key{.path = "stability.provoke",
+          .form = Form::kFaults,
+          .help =
+              "faults for experiments, each once, from the update at_step on: lr_pulse (the rate "
+              "times factor, for so many steps), bad_batch (shuffled targets, likewise), "
+              "expert_shock (after that update, one expert's weights times factor); by default "
+              "steps 1, factor 10"};
+  key.read = [](const Node& node, RunConfig& c, Problems& problems) {
+    if (auto faults = read_faults(node, "stability.provoke", problems)) {
+      c.stability.provoke = std::move(*faults);
+    }
+  };
+  key.value = [](const RunConfig& c) { return faults_json(c.stability.provoke); };
+  return key;
+}
+
+// A run that nothing happens to has the same numbers with any of these.
+std::vector<Key> spike_keys() {
   return {
-      harmless(choice("stability.on_bad_numbers", SHOAL_FIELD(stability.on_bad_numbers),
-                      "a loss or gradient is not finite: stop the run, or skip the step")),
+      harmless(
+          choice("stability.spike.action", SHOAL_FIELD(stability.spike.action),
+                 "what a spike of the loss or the gradient norm leads to: an event, the update "
+                 "left out, or a return to a state before it")),
+      harmless(number("stability.spike.threshold", SHOAL_FIELD(stability.spike.threshold),
+                      kPositive, "standard deviations", "above the prediction: a spike")),
+      harmless(number("stability.spike.onset", SHOAL_FIELD(stability.spike.onset), kPositive,
+                      "standard deviations",
+                      "above it: suspect; a spike began where the steps before it became so")),
+      harmless(integer("stability.spike.warmup", SHOAL_FIELD(stability.spike.warmup),
+                       {.low = 2, .high = static_cast<double>(kMaxSize)}, "steps",
+                       "that the detector learns from before it may say anything")),
+      harmless(integer("stability.spike.lookback", SHOAL_FIELD(stability.spike.lookback),
+                       {.low = 1, .high = 100000}, "steps", "that the onset is looked for in")),
+      harmless(integer("stability.spike.cooldown", SHOAL_FIELD(stability.spike.cooldown),
+                       kSizeOrZero, "steps",
+                       "after a spike without another report or skip; a rollback takes it back")),
+      harmless(integer("stability.spike.snapshot_every",
+                       SHOAL_FIELD(stability.spike.snapshot_every), kSize, "steps",
+                       "between the states that a rollback can go back to")),
+      harmless(integer("stability.spike.max_rollbacks", SHOAL_FIELD(stability.spike.max_rollbacks),
+                       kSizeOrZero, "", "of a run; the next spike ends it")),
+  };
+}
+
+std::vector<Key> stability_keys() {
+  std::vector<Key> keys = {
+      harmless(
+          choice("stability.on_bad_numbers", SHOAL_FIELD(stability.on_bad_numbers),
+                 "a loss or gradient is not finite: stop the run, skip the step, or go back as "
+                 "after a spike; where it is stop, stability.spike.action skip or rollback "
+                 "holds for these as well")),
       number("stability.router_bias_speed", SHOAL_FIELD(stability.router_bias_speed), kNotNegative,
              "", "step of the router biases that balance the experts' load"),
       choice(
@@ -294,6 +343,14 @@ std::vector<Key> other_keys() {
       choice("stability.anticipatory.drain", SHOAL_FIELD(stability.anticipatory.drain),
              "how on_spike ends: fresh routes batches beyond its steps as ever, replay first uses "
              "up the lag's choices"),
+  };
+  for (Key& key : spike_keys()) keys.push_back(std::move(key));
+  keys.push_back(provoke_key());
+  return keys;
+}
+
+std::vector<Key> other_keys() {
+  return {
       harmless(integer("checkpoint.every_steps", SHOAL_FIELD(checkpoint.every_steps), kSizeOrZero,
                        "steps", "between checkpoints; 0: only at the end")),
       harmless(integer("checkpoint.keep", SHOAL_FIELD(checkpoint.keep), kSize, "checkpoints",
@@ -313,8 +370,9 @@ std::vector<Key> other_keys() {
 const std::vector<Key>& schema() {
   static const std::vector<Key> kKeys = [] {
     std::vector<Key> all;
-    for (const auto& section : {run_keys(), model_keys(), data_keys(), train_keys(), loss_keys(),
-                                std::vector<Key>{indexer_key()}, optim_keys(), other_keys()}) {
+    for (const auto& section :
+         {run_keys(), model_keys(), data_keys(), train_keys(), loss_keys(),
+          std::vector<Key>{indexer_key()}, optim_keys(), stability_keys(), other_keys()}) {
       all.insert(all.end(), section.begin(), section.end());
     }
     return all;

@@ -23,6 +23,7 @@ enum class Form {
   kCorpora,      // a list of paths or {path, weight}
   kValidation,   // a share of the documents, or kCorpora
   kBatchStages,  // a list of {from_step, sequence_length, ...}
+  kFaults,       // a list of {kind, at_step, steps, factor}
   kStages,       // one of `choices`, or a list of {stage, from_step}
 };
 

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <vector>
 
+#include "train/config/schema/fault_keys.h"
 #include "train/config/schema/schema.h"
 #include "train/config/schema/task_keys.h"
 #include "train/config/schema/yaml_text.h"
@@ -71,6 +72,8 @@ std::string type_text(const Key& key) {
       return "number " + key.range.text() + ", or a list like data.train";
     case Form::kBatchStages:
       return "list of {from_step, sequence_length, batch_tokens, micro_batch}";
+    case Form::kFaults:
+      return "list of {kind, at_step, steps, factor}";
     case Form::kStages:
       return joined(key.choices, " or ") + ", or a list of {stage, from_step}";
   }
@@ -155,6 +158,8 @@ ordered_json value_schema(const Key& key) {
       json["items"] = std::move(entry);
       return json;
     }
+    case Form::kFaults:
+      return faults_schema();
     case Form::kStages: {
       ordered_json entry = {{"type", "object"},
                             {"properties",

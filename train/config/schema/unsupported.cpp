@@ -7,13 +7,11 @@
 namespace shoal {
 namespace {
 
-constexpr std::array<std::pair<const char*, const char*>, 5> kUnsupported = {{
+constexpr std::array<std::pair<const char*, const char*>, 3> kUnsupported = {{
     {"model.expert_dtype", "all numbers are float32 here; leave it out, or say model.fp4.experts"},
     {"model.quantization_config",
      "quantized weights cannot be read or trained, all numbers are float32 here; leave it out, and "
      "convert the weights to bfloat16 or float32 first"},
-    {"stability.spike", "spike detection does not exist yet; leave it out"},
-    {"stability.provoke", "provoked faults do not exist yet; leave it out"},
     {"dist", "training over several processes does not exist yet; leave it out"},
 }};
 
