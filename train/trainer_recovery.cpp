@@ -210,8 +210,10 @@ void Trainer::roll_back(const StepPlan& plan, const SpikeVerdict& verdict,
   const Lasting kept = lasting_;
   state_.restore(state);
   lasting_ = kept;
-  if (config_.stability.anticipatory.mode == AnticipatoryMode::kOnSpike) routing_->begin(*target);
+  const bool ahead = config_.stability.anticipatory.mode == AnticipatoryMode::kOnSpike;
+  if (ahead) routing_->begin(*target);
   go_back_to(*target);
+  if (ahead) say_routing();
   if (tensorboard_) {
     for (const EventRecord& e : told) tensorboard_->write(e);
   }
