@@ -165,7 +165,6 @@ TEST(LoadConfig, WhatCannotBeHonouredIsNamed) {
       {"  quantization_config: {quant_method: fp8}",
        "model.quantization_config: quantized weights cannot be read or trained"},
       {"stability: {spike: {action: skip}}", "stability.spike: spike detection does not exist yet"},
-      {"stability: {anticipatory: {mode: always}}", "stability.anticipatory: anticipatory routing"},
       {"stability: {provoke: [{kind: lr_pulse, at_step: 3}]}", "stability.provoke: provoked"},
       {"dist: {expert_parallel: 2}", "dist: training over several processes does not exist yet"},
   };
