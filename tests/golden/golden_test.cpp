@@ -115,6 +115,23 @@ TEST(GoldenAgain, MtpAtWeightZero) {
   EXPECT_LT(*e.loss_parts, 2e-5);
 }
 
+// The ten steps know the lag: with another one they go elsewhere.
+TEST(GoldenAgain, AnotherLagFails) {
+  const TemporaryFolder folder;
+  for (const char* file : {"config.json", "golden.safetensors", "model.safetensors"}) {
+    std::filesystem::copy_file(folder_of("lagged") + "/" + file, folder / file);
+  }
+  nlohmann::json golden =
+      nlohmann::json::parse(std::ifstream(folder_of("lagged") + "/golden.json"));
+  for (const int lag : {0, 1, 2, 3}) {
+    golden["routing"]["lag"] = lag;
+    std::ofstream(folder / "golden.json") << golden;
+    const ParityErrors e = run_parity(folder.path()).comparison->errors();
+    EXPECT_EQ(*e.adamw < 5e-6, lag == 2) << lag;
+    EXPECT_EQ(*e.muon < 5e-6, lag == 2) << lag;
+  }
+}
+
 // Every tensor of the model matters: one changed weight, and the comparison fails.
 TEST(GoldenAgain, PerturbedWeightFails) {
   const std::map<std::string, std::vector<std::string>> victims{

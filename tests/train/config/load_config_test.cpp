@@ -164,7 +164,6 @@ TEST(LoadConfig, WhatCannotBeHonouredIsNamed) {
       {"  expert_dtype: bfloat16", "model.expert_dtype: 'bfloat16' cannot be honoured"},
       {"  quantization_config: {quant_method: fp8}",
        "model.quantization_config: quantized weights cannot be read or trained"},
-      {"stability: {anticipatory: {mode: always}}", "stability.anticipatory: anticipatory routing"},
       {"dist: {expert_parallel: 2}", "dist: training over several processes does not exist yet"},
   };
   for (const BadValue& bad : cases) {

@@ -98,6 +98,7 @@ TEST(ParityCase, ReadsEveryPart) {
   EXPECT_EQ(c.optimizer->muon_update_rms, 0.18);
   ASSERT_EQ(c.adamw.size(), 2U);
   EXPECT_EQ(c.adamw[1].grad_norm, 3.0);
+  EXPECT_EQ(c.lag, 0);
   EXPECT_THAT(c.tokens->values, ElementsAre(0, 4, 2));
   EXPECT_THAT(c.steps_tokens->shape, ElementsAre(2, 1, 3));
   EXPECT_EQ(c.streams.size(), 2U);
@@ -173,6 +174,16 @@ TEST(ParityCase, RefusesPartsThatDoNotFit) {
       {"weights is missing", [](Files& f) { f.golden.erase("weights"); }},
       {"losses.ce", [](Files& f) { f.golden["losses"].erase("ce"); }},
       {"adamw[1].mtp", [](Files& f) { f.golden["adamw"][1]["mtp"] = "1"; }},
+      {"routing: needs an object", [](Files& f) { f.golden["routing"] = 2; }},
+      {"routing.lag is missing", [](Files& f) { f.golden["routing"] = Json::object(); }},
+      {"routing.lag: -1 is no number",
+       [](Files& f) {
+         f.golden["routing"] = {{"lag", -1}};
+       }},
+      {"routing.lag: 0.5 is no number",
+       [](Files& f) {
+         f.golden["routing"] = {{"lag", 0.5}};
+       }},
       {"optimizer.muon.momentum", [](Files& f) { f.golden["optimizer"]["muon"] = Json::object(); }},
   };
   for (const Damage& damage : damages) {
