@@ -209,7 +209,7 @@ void Trainer::roll_back(const StepPlan& plan, const SpikeVerdict& verdict,
   const Lasting kept = lasting_;
   state_.restore(state);
   lasting_ = kept;
-  // Anticipatory routing begins here, at step().
+  // Whatever a rollback turns on begins here: the restored state is not yet saved.
   go_back_to(*target);
   if (tensorboard_) {
     for (const EventRecord& e : told) tensorboard_->write(e);
