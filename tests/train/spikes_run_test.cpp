@@ -23,7 +23,7 @@ using Settings = std::vector<std::string>;
 constexpr std::int64_t kSpikeSteps = 60;
 // Snapshots and checkpoints fall on different steps.
 const Settings kPlain = {"train.steps=60", "train.eval_every=7", "checkpoint.every_steps=5"};
-const std::string kWatch = "warmup: 15, threshold: 5, snapshot_every: 4, lookback: 6";
+const std::string kWatch = "warmup: 15, threshold: 3, snapshot_every: 4, lookback: 6";
 
 Settings with(const Settings& more) {
   Settings all = kPlain;
@@ -231,7 +231,7 @@ TEST(Spikes, KilledInsideARollbackNoBitIsLost) {
 // Snapshots that no memory would hold lie on disk, and lead to the same bits.
 TEST(Spikes, WhereMemoryDoesNotSufficeCheckpointsServe) {
   const MicroRun micro;
-  const std::string watch = "warmup: 15, threshold: 5, snapshot_every: 1, lookback: ";
+  const std::string watch = "warmup: 15, threshold: 3, snapshot_every: 1, lookback: ";
   const Settings both = {provoke(kBadBatch)};
   micro.train_to_the_end(
       "memory", with({provoke(kBadBatch), "stability.spike={action: rollback, " + watch + "60}"}));
