@@ -210,6 +210,7 @@ void Trainer::roll_back(const StepPlan& plan, const SpikeVerdict& verdict,
   const Lasting kept = lasting_;
   state_.restore(state);
   lasting_ = kept;
+  // Whatever a rollback turns on begins here: the restored state is not yet saved.
   const bool ahead = config_.stability.anticipatory.mode == AnticipatoryMode::kOnSpike;
   if (ahead) routing_->begin(*target);
   go_back_to(*target);

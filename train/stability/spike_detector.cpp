@@ -73,7 +73,8 @@ void SpikeDetector::answered(const SpikeVerdict& verdict) {
 }
 
 void SpikeDetector::restart() {
-  loss_ = norm_ = {};
+  loss_ = kLoss;
+  norm_ = kNorm;
   recent_.clear();
   held_ = 0;
 }

@@ -10,20 +10,20 @@
 namespace shoal {
 
 // Holt's linear method over a noisy series x_1, x_2 ... (spec 9):
-//   prediction = level + trend,  r = x - prediction,  z = r / max(sigma, kFloor)
+//   prediction = level + trend,  r = x - prediction,  z = r / max(sigma, floor)
 //   level'  = prediction + g r              g = max(1 - 0.97, 1 / n): at first a plain mean
 //   trend'  = 0.9 trend + 0.1 (level' - level)
 //   sigma'^2 = sigma^2 + g (r^2 - sigma^2)
 // Without the trend a falling series would lag behind its level, and the lag would pass for noise.
 struct HoltSeries {
   static constexpr double kDecay = 0.97, kTrendDecay = 0.9;
-  static constexpr double kFloor = 1e-3;  // a jump below a few thousandths is no spike
 
+  double floor = 0.0;  // sigma counts as that at least
   double level = 0.0, trend = 0.0, variance = 0.0;
   std::int64_t count = 0;  // values that entered
 
   double prediction() const { return level + trend; }
-  double sigma() const { return std::max(std::sqrt(variance), kFloor); }
+  double sigma() const { return std::max(std::sqrt(variance), floor); }
   double score(double x) const { return (x - prediction()) / sigma(); }
   void enter(double x);
 };
@@ -80,8 +80,13 @@ class SpikeDetector {
   }
 
  private:
+  // Of the loss, in nats. Of the norm's logarithm, whose noise has a long tail upwards in healthy
+  // runs of small batches: at a threshold of 6 a norm of less than e^1.2 = 3.3 times the expected
+  // one is no spike.
+  static constexpr HoltSeries kLoss{.floor = 1e-3}, kNorm{.floor = 0.2};
+
   SpikeConfig config_;
-  HoltSeries loss_, norm_;
+  HoltSeries loss_ = kLoss, norm_ = kNorm;
   std::vector<double> recent_;    // scores of the last steps, at most `lookback`, oldest first
   std::int64_t held_ = 0;         // suspect steps in a row
   std::int64_t quiet_until_ = 0;  // the last step of the cool-down
