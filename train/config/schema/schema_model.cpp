@@ -160,7 +160,7 @@ std::vector<Key> model_keys() {
            choice("model.fp4.indexer", SHOAL_FIELD(model.fp4.indexer),
                   "the indexers' queries and keys in FP4, after a Hadamard rotation; scores are "
                   "compared in bfloat16"),
-           integer("model.fp4.from_step", SHOAL_FIELD(model.fp4.from_step), kNotNegative, "steps",
+           integer("model.fp4.from_step", SHOAL_FIELD(model.fp4.from_step), kSizeOrZero, "steps",
                    "qat: so many updates go before it"),
            choice("model.fp8.kv", SHOAL_FIELD(model.fp8_kv),
                   "off or qat: raw and compressed entries in FP8 without their rotary dimensions"),
