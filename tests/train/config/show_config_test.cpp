@@ -31,12 +31,12 @@ std::string another_value(const Key& key, const RunConfig& now) {
   if (key.path == "train.batch_tokens") return "4096";
   if (key.path == "train.micro_batch") return "2";
   if (key.path == "optim.end_lr") return "1.2345678901234567e-05";
+  if (key.path == "model.fp8.kv") return "qat";  // ptq is refused by name
+  if (key.path == "stability.spike.threshold") return "7.2345678901234567";
   switch (key.form) {
     case Form::kInteger:
-      return std::to_string(key.value(now).get<std::int64_t>() >=
-                                    static_cast<std::int64_t>(key.range.high)
-                                ? key.value(now).get<std::int64_t>() - 1
-                                : key.value(now).get<std::int64_t>() + 1);
+      return std::to_string(key.value(now).get<std::int64_t>() +
+                            (key.value(now).get<double>() >= key.range.high ? -1 : 1));
     case Form::kNumber:
       return key.range.high <= 1 ? "0.12345678901234568" : "1.2345678901234567";
     case Form::kBool:
@@ -55,6 +55,8 @@ std::string another_value(const Key& key, const RunConfig& now) {
       return "['a b.txt', {path: 'null'}, \"x\\ty\"]";
     case Form::kBatchStages:
       return "[{from_step: 3, sequence_length: 64, batch_tokens: 1024, micro_batch: 2}]";
+    case Form::kFaults:
+      return "[{kind: lr_pulse, at_step: 7, steps: 3, factor: 0.1}, {kind: bad_batch, at_step: 9}]";
     case Form::kStages:
       return "[{stage: dense, from_step: 0}, {stage: warmup, from_step: 20}]";
     case Form::kLayers:
