@@ -37,8 +37,11 @@ MoeLayer::Expert MoeLayer::add_experts(ParamStore& store, const std::string& nam
     down.push_back({own + "w2.weight", e * C * F_, {C, F_}, {}});
   }
   Expert expert;
-  expert.w13 = &store.add(
-      {.name = name + "w13", .shape = {G, 2 * F_, C}, .std = std, .pieces = std::move(up)});
+  expert.w13 = &store.add({.name = name + "w13",
+                           .shape = {G, 2 * F_, C},
+                           .role = role,
+                           .std = std,
+                           .pieces = std::move(up)});
   expert.w2 = &store.add({.name = name + "w2",
                           .shape = {G, C, F_},
                           .role = role,
