@@ -54,6 +54,7 @@ Field<Record> health(const char* name, const char* unit, const char* meaning) {
 
 bool has_task(const EvalRecord& r) { return r.answers > 0; }
 
+bool has_experts(const LayerRecord& r) { return !r.expert_load.empty(); }
 bool learns_to_index(const LayerRecord& r) { return !std::isnan(r.index_kl); }
 bool rounds_index(const LayerRecord& r) { return !std::isnan(r.index_recall); }
 bool rounds_experts(const LayerRecord& r) { return !std::isnan(r.fp4_zeros); }
@@ -156,23 +157,21 @@ std::vector<Field<LayerRecord>> make_layer_fields() {
               [](R& r) -> FieldPlace { return &r.fp4_most_scale; }, rounds_experts}});
   append<R>(
       fields,
-      {health<&R::load_cv, R>("load_cv", "",
-                              "standard deviation of `expert_load` / its mean: 0 is even, and "
-                              "above 1 few experts do all "
-                              "the work (the router's bias is to keep it low)"),
-       health<&R::idle_experts, R>("idle_experts", "experts",
-                                   "experts that no token of the step went to"),
+      {health<&R::load_cv, R>(
+           "load_cv", "",
+           "standard deviation of `expert_load` / its mean: 0 is even, and above 1 few experts do "
+           "all the work (the router's bias is to keep it low)"),
+       {"idle_experts", "experts", "experts that no token of the step went to",
+        [](R& r) -> FieldPlace { return &r.idle_experts; }, has_experts, "health"},
        health<&R::stream_rms, R>("stream_rms", "",
                                  "root mean square of the residual streams behind the layer: "
-                                 "should grow slowly with depth, "
-                                 "hardly with steps"),
+                                 "should grow slowly with depth, hardly with steps"),
        health<&R::stream_max, R>("stream_max", "", "their largest element"),
-       health<&R::gain_forward, R>("gain_forward", "",
-                                   "the largest row sum, in absolute value, of the product of all "
-                                   "mixing matrices from this "
-                                   "layer to the end of the trunk: how much mixing alone can "
-                                   "enlarge a stream. 1 of `mhc`; of "
-                                   "`hc` it may explode, and the loss with it"),
+       health<&R::gain_forward, R>(
+           "gain_forward", "",
+           "the largest row sum, in absolute value, of the product of all mixing matrices from "
+           "this layer to the end of the trunk: how much mixing alone can enlarge a stream. 1 of "
+           "`mhc`; of `hc` it may explode, and the loss with it"),
        health<&R::gain_backward, R>(
            "gain_backward", "",
            "the largest column sum likewise: how much it can enlarge a gradient on its way back"),
@@ -191,41 +190,40 @@ std::vector<Field<LayerRecord>> make_layer_fields() {
                                           "the largest logit in absolute value: dozens mean a "
                                           "softmax that looks at one key alone"),
        health<&R::router_logit_max, R>("router_logit_max", "", "the router's largest likewise"),
-       health<&R::router_entropy, R>("router_entropy", "share of 1",
-                                     "mean entropy of the router's scores, normalised to 1 in sum, "
-                                     "/ ln of the experts: 1 knows no "
-                                     "preference, 0 no alternative"),
-       health<&R::mtp_taken, R>("mtp_taken", "share of 1",
-                                "of \"mtp\": likeliest tokens of the prediction block that the "
-                                "main head holds likeliest too, "
-                                "one position later: what speculative decoding would take")});
+       health<&R::router_entropy, R>(
+           "router_entropy", "share of 1",
+           "mean entropy of the router's scores, normalised to 1 in sum, / ln of the experts: 1 "
+           "knows no preference, 0 no alternative"),
+       health<&R::mtp_taken, R>(
+           "mtp_taken", "share of 1",
+           "of \"mtp\": likeliest tokens of the prediction block that the main head holds "
+           "likeliest too, one position later: what speculative decoding would take")});
   return fields;
 }
 
 std::vector<Field<GroupRecord>> make_group_fields() {
   using R = GroupRecord;
   std::vector<Field<R>> fields = begin_fields<R>("updates done, as of `step`");
-  append<R>(
-      fields,
-      {{"group", "",
-        "embed, attention, compressor, indexer, router, experts, shared_experts (and dense "
-        "layers), mixing (`hc_*`), norms, head or mtp (all of the module)",
-        nullptr},
-       health<&R::grad_norm, R>(
-           "grad_norm", "",
-           "Euclidean norm of the group's gradient, before clipping: who is behind a spike"),
-       health<&R::weight_rms, R>(
-           "weight_rms", "",
-           "root mean square of the weights after the update: steady growth calls for decay"),
-       health<&R::update_ratio, R>(
-           "update_ratio", "",
-           "norm of the update / norm of the weights before it: about the share that a step "
-           "changes, often near 1e-3; far above it the rate is too high for the group"),
-       health<&R::momentum_rank, R>(
-           "momentum_rank", "",
-           "effective rank of Muon's momentum M: |M|^4 / |M M^T|^2 (Frobenius) = (sum s^2)^2 / "
-           "sum s^4 of its singular values s, mean of the group's matrices that have any; 1: "
-           "one direction alone. Of groups with matrices of Muon's")});
+  append<R>(fields,
+            {{"group", "",
+              "embed, attention, compressor, indexer, router, experts, shared_experts (and dense "
+              "layers), mixing (`hc_*`), norms, head or mtp (all of the module)",
+              nullptr},
+             health<&R::grad_norm, R>(
+                 "grad_norm", "",
+                 "Euclidean norm of the group's gradient, before clipping: who is behind a spike"),
+             health<&R::weight_rms, R>(
+                 "weight_rms", "",
+                 "root mean square of the weights after the update: steady growth calls for decay"),
+             health<&R::update_ratio, R>(
+                 "update_ratio", "",
+                 "norm of the update / norm of the weights before it: about the share that a step "
+                 "changes, often near 1e-3; far above it the rate is too high for the group"),
+             health<&R::momentum_rank, R>(
+                 "momentum_rank", "",
+                 "effective rank of Muon's momentum M: |M|^4 / |M M^T|^2 (Frobenius) = (sum s^2)^2 "
+                 "/ sum s^4 of its singular values s, mean of the group's matrices that have any; "
+                 "1: one direction alone. Of groups with matrices of Muon's")});
   return fields;
 }
 

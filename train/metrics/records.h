@@ -74,9 +74,9 @@ struct LayerRecord {
   double fp4_zeros = std::numeric_limits<double>::quiet_NaN();     // share that rounds to zero
   double fp4_distance = std::numeric_limits<double>::quiet_NaN();  // |rounded - own| / |own|
   std::int64_t fp4_least_scale = 0, fp4_most_scale = 0;            // log2
-  // Of the routed experts' loads: see fields.cpp. NaN of a dense layer.
+  // Of expert_load; NaN of a dense layer.
   double load_cv = std::numeric_limits<double>::quiet_NaN();
-  double idle_experts = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t idle_experts = 0;
   // What one sequence says after the update: see fields.cpp and stability/health.h. NaN where the
   // layer has none of it.
   double stream_rms = std::numeric_limits<double>::quiet_NaN();

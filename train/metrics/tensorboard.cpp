@@ -120,8 +120,10 @@ void add_fields(std::vector<TensorboardWriter::Scalar>& scalars,
   Record copy = record;
   for (const Field<Record>& field : fields) {
     if (field.board == nullptr || !field.is_there(record)) continue;
+    const FieldPlace at = field.at(copy);
+    const auto* whole = std::get_if<std::int64_t*>(&at);
     scalars.emplace_back(concat(field.board, '/', field.name, '_', whose),
-                         *std::get<double*>(field.at(copy)));
+                         whole != nullptr ? static_cast<double>(**whole) : *std::get<double*>(at));
   }
 }
 

@@ -29,7 +29,7 @@ void add_load(LayerRecord& record) {
     squares += (static_cast<double>(n) - mean) * (static_cast<double>(n) - mean);
   }
   record.load_cv = mean > 0.0 ? std::sqrt(squares / experts) / mean : 0.0;
-  record.idle_experts = static_cast<double>(std::count(load.begin(), load.end(), 0));
+  record.idle_experts = std::count(load.begin(), load.end(), 0);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/trace.h"
 #include "autograd/kernels/gemm.h"
 
 namespace shoal {
@@ -90,6 +91,7 @@ const char* group_name(ParamRole role) {
 
 std::vector<GroupRecord> group_records(StepRunner& runner, const ParamStore& store,
                                        std::int64_t step) {
+  const TraceSpan span("group_health");
   const std::vector<ParamSlice>& slices = runner.optimizer().slices();
   const std::vector<OptimizerState> state = runner.optimizer().state();
   std::vector<PieceSums> pieces;

@@ -231,6 +231,7 @@ void mixing_gains(const double* comb, std::int64_t S, std::int64_t n, std::int64
 
 void add_health(std::vector<LayerRecord>& layers, Model& model, Tape& tape, const StepPlan& plan,
                 const Batch& batch) {
+  const TraceSpan span("health");
   const Batch one = first_sequence(batch);
   Probe probe(layers, model, one);
   if (probe.rows() == 0) return;

@@ -99,7 +99,10 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const StepPlan& pla
   StepOutcome out = gradients(batches, plan, give_up);
   if (!out.finished || !out.grads.finite || !std::isfinite(out.loss())) return out;
   const TraceSpan span("optimizer");
-  if (keeps_weights_) copy_floats(model_.store().values(), tree_.spare());
+  if (keeps_weights_) {
+    const TraceSpan keep("keep_weights");
+    copy_floats(model_.store().values(), tree_.spare());
+  }
   const bool warmup = plan.indexer == IndexerMode::kWarmup;
   optimizer_.step(model_.store().values(), tree_.gradients(), plan.number,
                   static_cast<float>(plan.lr),

@@ -34,10 +34,12 @@ TEST(Fields, AreThereOnceAndSayWhatTheyMean) {
 // Whatever a record may hold.
 TEST(Fields, KnowEveryFieldOfARecord) {
   LayerRecord layer;
+  layer.expert_load = {3};
   layer.index_kl = layer.index_captured = layer.index_recall = 0.5;
   layer.fp4_zeros = layer.fp4_distance = 0.5;
   for (const Field<LayerRecord>& field : layer_fields()) {
-    if (field.board != nullptr) *std::get<double*>(field.at(layer)) = 0.5;
+    const FieldPlace at = field.at == nullptr ? FieldPlace() : field.at(layer);
+    if (field.board != nullptr && std::holds_alternative<double*>(at)) *std::get<double*>(at) = 0.5;
   }
   GroupRecord group;
   group.momentum_rank = 2.0;
