@@ -61,13 +61,13 @@ TEST(EqualBits, HoweverOftenTheRunIsLookedAt) {
     }
     return lines;
   };
-  for (const std::string& run : {"now and then", "never"}) {
+  for (const char* run : {"now and then", "never"}) {
     EXPECT_EQ(state_of(micro / run), state_of(micro / "always")) << run;
-    for (const std::string& kind : {"step", "eval"}) {
+    for (const char* kind : {"step", "eval"}) {
       EXPECT_EQ(of_kind(run, kind, 1), of_kind("always", kind, 1)) << run;
     }
   }
-  for (const std::string& kind : {"layer", "group"}) {
+  for (const char* kind : {"layer", "group"}) {
     EXPECT_EQ(of_kind("now and then", kind, 1), of_kind("always", kind, 3));
     EXPECT_THAT(of_kind("never", kind, 1), testing::IsEmpty());
   }

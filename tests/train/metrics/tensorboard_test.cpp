@@ -133,7 +133,7 @@ TEST(Tensorboard, ReadsBack) {
   EXPECT_EQ(word<double>(event.find(1)->second, 0), 1234567.5);
   EXPECT_EQ(word<std::int64_t>(event.find(2)->second, 0), 300);
   const auto scalars = scalars_of(event);
-  EXPECT_EQ(scalars.size(), 13U);
+  EXPECT_EQ(scalars.size(), 15U);
   EXPECT_EQ(scalars.at("train/loss"), 3.25F);
   EXPECT_EQ(scalars.at("optim/lr"), 1e-3F);
   EXPECT_EQ(scalars.at("clamp/gate_high"), 0.25F);
