@@ -204,26 +204,27 @@ std::vector<Field<LayerRecord>> make_layer_fields() {
 std::vector<Field<GroupRecord>> make_group_fields() {
   using R = GroupRecord;
   std::vector<Field<R>> fields = begin_fields<R>("updates done, as of `step`");
-  append<R>(fields,
-            {{"group", "",
-              "embed, attention, compressor, indexer, router, experts, shared_experts (and dense "
-              "layers), mixing (`hc_*`), norms, head or mtp (all of the module)",
-              nullptr},
-             health<&R::grad_norm, R>(
-                 "grad_norm", "",
-                 "Euclidean norm of the group's gradient, before clipping: who is behind a spike"),
-             health<&R::weight_rms, R>(
-                 "weight_rms", "",
-                 "root mean square of the weights after the update: steady growth calls for decay"),
-             health<&R::update_ratio, R>(
-                 "update_ratio", "",
-                 "norm of the update / norm of the weights before it: about the share that a step "
-                 "changes, often near 1e-3; far above it the rate is too high for the group"),
-             health<&R::momentum_rank, R>(
-                 "momentum_rank", "",
-                 "effective rank of Muon's momentum M: |M|^4 / |M M^T|^2 (Frobenius) = (sum s^2)^2 "
-                 "/ sum s^4 of its singular values s, mean of the group's matrices that have any; "
-                 "1: one direction alone. Of groups with matrices of Muon's")});
+  append<R>(
+      fields,
+      {{"group", "",
+        "embed, attention, compressor, indexer, router, experts, shared_experts (and dense "
+        "layers), mixing (`hc_*`), norms, head or mtp (all of the module)",
+        nullptr},
+       health<&R::grad_norm, R>(
+           "grad_norm", "",
+           "Euclidean norm of the group's gradient, before clipping: who is behind a spike"),
+       health<&R::weight_rms, R>(
+           "weight_rms", "",
+           "root mean square of the weights after the update: steady growth calls for decay"),
+       health<&R::update_ratio, R>(
+           "update_ratio", "",
+           "norm of the update / norm of the weights before it: about the share that a step "
+           "changes, 1e-3 to 1e-2 as a rule; far above it the rate is too high for the group"),
+       health<&R::momentum_rank, R>(
+           "momentum_rank", "",
+           "effective rank of Muon's momentum M: |M|^4 / |M M^T|^2 (Frobenius) = (sum s^2)^2 "
+           "/ sum s^4 of its singular values s, mean of the group's matrices that have any; "
+           "1: one direction alone. Of groups with matrices of Muon's")});
   return fields;
 }
 
