@@ -28,7 +28,12 @@ Block::Result Block::after_attention(Tape& tape, Tensor X, Tensor attended, cons
   const StreamStep ffn = hc_attn_.expand_into(tape, X, attended, mix, hc_ffn_);
   const Tensor x_NC = rms_norm(tape, ffn.mix.read, ffn_norm_.weight(), eps_);
   const MoeLayer::Result moe = ffn_.forward(tape, x_NC, tokens, batch, routes);
-  return {hc_ffn_.expand(tape, ffn.x, moe.y, ffn.mix), moe.balance, moe.routes};
+  Result result{hc_ffn_.expand(tape, ffn.x, moe.y, ffn.mix), moe.balance, moe.routes};
+  result.comb_attention = mix.comb;
+  result.comb_ffn = ffn.mix.comb;
+  result.router_logits = moe.router_logits;
+  result.router_scores = moe.router_scores;
+  return result;
 }
 
 Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
@@ -41,6 +46,7 @@ Block::Result Block::forward(Tape& tape, Tensor X, Tensor tokens, const BlockInp
   result.index_loss = attended.index_loss;
   result.chosen = attended.chosen;
   result.exact = attended.exact;
+  result.softmax = attended.softmax;
   return result;
 }
 

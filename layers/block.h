@@ -27,6 +27,11 @@ class Block {
     IndexLoss index_loss = {};  // null tensors where there is none
     Tensor chosen = {};         // [N, k] i32 or null, see AttentionLayer
     Tensor exact = {};          // likewise
+    // What lies on the tape anyway, for measuring: null tensors where there is none, and of a
+    // recomputed block (see BlockObserver).
+    Tensor comb_attention = {}, comb_ffn = {};  // StreamMix::comb of the two sublayers
+    AttentionLayer::Softmax softmax = {};
+    Tensor router_logits = {}, router_scores = {};  // [N, E]
   };
   Result forward(Tape& tape, Tensor X, Tensor tokens, const BlockInput& input,
                  const RoutePlan& routes) const;

@@ -33,12 +33,15 @@ struct BlockCall {
   Tensor tokens;
   RoutePlan plan;
   Routes routes;  // where the block's go
+  std::size_t place;
+  BlockObserver* observer;
 
   void operator()(Tape& tape, std::span<const Tensor> x, std::span<Tensor> y) const {
     const Block::Result r = block->forward(tape, x[0], tokens, input, plan);
     copy_if_any(tape, r.routes.ids, routes.ids);
     copy_if_any(tape, r.routes.load, routes.load);
     copy_if_any(tape, r.routes.clamped, routes.clamped);
+    if (observer != nullptr && !tape.is_replaying()) observer->see(place, input, r);
     std::size_t k = 0;
     y[k++] = r.X;
     for (const Tensor& t : {r.balance, r.index_loss.kl, r.index_loss.uniform}) {
@@ -49,7 +52,8 @@ struct BlockCall {
 
 // The block with its input alone kept for the backward pass.
 Block::Result run_again_later(Tape& tape, const Block& block, Tensor X, Tensor tokens,
-                              const BlockInput& input, const RoutePlan& plan) {
+                              const BlockInput& input, const RoutePlan& plan, std::size_t place,
+                              BlockObserver* observer) {
   Block::Result result;
   result.routes = block.feed_forward().shapes_of_routes(X.shape[0]);
   for (Tensor* t : {&result.routes.ids, &result.routes.load, &result.routes.clamped}) {
@@ -63,7 +67,7 @@ Block::Result run_again_later(Tape& tape, const Block& block, Tensor X, Tensor t
   if (balance) y[count++].shape = {1};
   for (int k = 0; learns && k < 2; ++k) y[count++].shape = {1};
   const Label label(tape, block.label());
-  recompute(tape, BlockCall{&block, input, tokens, plan, result.routes},
+  recompute(tape, BlockCall{&block, input, tokens, plan, result.routes, place, observer},
             std::span<const Tensor>(&X, 1), std::span<Tensor>(y.data(), count));
   result.X = y[0];
   if (balance) result.balance = y[1];
@@ -85,10 +89,10 @@ struct Model::Mtp {
   Mtp(ParamStore& store, const ModelConfig& config, double std)
       : enorm(add_norm(store, "mtp.0.enorm.weight", config.hidden_size)),
         hnorm(add_norm(store, "mtp.0.hnorm.weight", config.hidden_size)),
-        e_proj(
-            add_matrix(store, "mtp.0.e_proj.weight", config.hidden_size, config.hidden_size, std)),
-        h_proj(
-            add_matrix(store, "mtp.0.h_proj.weight", config.hidden_size, config.hidden_size, std)),
+        e_proj(add_matrix(store, "mtp.0.e_proj.weight", ParamRole::kMtp, config.hidden_size,
+                          config.hidden_size, std)),
+        h_proj(add_matrix(store, "mtp.0.h_proj.weight", ParamRole::kMtp, config.hidden_size,
+                          config.hidden_size, std)),
         block(store, "mtp.0.", config, AttentionKind::kSliding, FeedForwardKind::kMoe, std),
         head(store, "mtp.0.hc_head", config),
         norm(add_norm(store, "mtp.0.norm.weight", config.hidden_size)) {}
@@ -105,15 +109,26 @@ Model::Model(const ModelConfig& config)
       rope_compress_(config.rope_compress, config.qk_rope_head_dim / 2) {
   const double std = matrix_std(config_);
   const std::int64_t V = config_.vocab_size, C = config_.hidden_size;
-  embed_ = &store_.add({.name = "embed.weight", .shape = {V, C}, .matrix = false, .std = std});
+  embed_ = &store_.add({.name = "embed.weight",
+                        .shape = {V, C},
+                        .role = ParamRole::kEmbedding,
+                        .matrix = false,
+                        .std = std});
   for (std::size_t l = 0; l < config_.layer_types.size(); ++l) {
     blocks_.emplace_back(store_, "layers." + std::to_string(l) + ".", config_,
                          config_.layer_types[l], config_.mlp_layer_types[l], std);
   }
   hc_head_ = std::make_unique<ResidualHead>(store_, "hc_head", config_);
   norm_ = &add_norm(store_, "norm.weight", C);
-  head_ = &store_.add({.name = "head.weight", .shape = {V, C}, .matrix = false, .std = std});
-  if (config_.num_nextn_predict_layers > 0) mtp_ = std::make_shared<Mtp>(store_, config_, std);
+  head_ = &store_.add({.name = "head.weight",
+                       .shape = {V, C},
+                       .role = ParamRole::kHead,
+                       .matrix = false,
+                       .std = std});
+  if (config_.num_nextn_predict_layers > 0) {
+    const ParamStore::InGroup all_of_it(store_, ParamGroup::kModel, ParamRole::kMtp);
+    mtp_ = std::make_shared<Mtp>(store_, config_, std);
+  }
   for (const Block* block : all_blocks()) {
     for (ModelParam* weights : block->feed_forward().routed_weights()) {
       if (weights != nullptr) rounded_.add(*weights);
@@ -158,8 +173,13 @@ Tensor Model::run_block(Tape& tape, std::size_t l, const Block& block, Tensor X,
   RoutePlan plan{{}, hidden.plan.dispatch};
   if (l < hidden.plan.given_ids.size()) plan.ids = hidden.plan.given_ids[l];
   Block::Result& result = hidden.blocks[l];
-  result = hidden.plan.recompute ? run_again_later(tape, block, X, tokens, hidden.input, plan)
-                                 : block.forward(tape, X, tokens, hidden.input, plan);
+  BlockObserver* const observer = hidden.plan.observer;
+  if (hidden.plan.recompute) {
+    result = run_again_later(tape, block, X, tokens, hidden.input, plan, l, observer);
+  } else {
+    result = block.forward(tape, X, tokens, hidden.input, plan);
+    if (observer != nullptr) observer->see(l, hidden.input, result);
+  }
   add_to(tape, hidden.balance, result.balance);
   add_to(tape, hidden.index_kl, result.index_loss.kl);
   return result.X;

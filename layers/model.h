@@ -11,6 +11,14 @@
 
 namespace shoal {
 
+// Looks at every block of a forward pass once it has run, and before a recomputed one gives its
+// memory back; `place` as in Model::all_blocks().
+class BlockObserver {
+ public:
+  virtual ~BlockObserver() = default;
+  virtual void see(std::size_t place, const BlockInput& input, const Block::Result& block) = 0;
+};
+
 // How a micro-batch is run; the defaults are a plain forward pass.
 struct ForwardPlan {
   bool recompute = false;  // every block keeps its input only
@@ -20,6 +28,7 @@ struct ForwardPlan {
   // long as the micro-batch.
   std::span<const Tensor> given_ids = {};
   const Dispatch* dispatch = nullptr;  // null: all experts are here
+  BlockObserver* observer = nullptr;
 };
 
 // What a forward pass leaves behind, until the micro-batch ends. It knows no loss.

@@ -24,6 +24,7 @@ ModelParam& ParamStore::add(ParamSpec spec) {
   p.value.shape = p.grad.shape = spec.shape;
   p.offset = flat_size_;
   p.group = group_;
+  p.role = role_.value_or(spec.role);
   p.pieces = std::move(spec.pieces);
   if (p.pieces.empty()) p.pieces.push_back({spec.name, 0, spec.shape, spec.row_blocks});
   for (ParamPiece& piece : p.pieces) {

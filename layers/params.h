@@ -3,6 +3,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,9 +29,25 @@ enum class Init { kNormal, kOnes, kZeros };
 // which nothing else learns, and the clip of the gradient leaves them out.
 enum class ParamGroup : std::uint8_t { kModel, kIndexer };
 
+// What a parameter is for: the groups in which a run's health is told.
+enum class ParamRole : std::uint8_t {
+  kEmbedding,
+  kAttention,
+  kCompressor,
+  kIndexer,
+  kRouter,
+  kExperts,
+  kSharedExperts,  // and dense layers
+  kMixing,         // between residual streams
+  kNorm,
+  kHead,
+  kMtp,  // all of the module
+};
+
 struct ParamSpec {
   std::string name;  // of the whole; for a single piece the published one
   Shape shape;
+  ParamRole role;      // unless the store says otherwise: see InGroup
   bool matrix = true;  // Muon's when matrices are Muon's, else always AdamW
   bool decay = true;
   Init init = Init::kNormal;
@@ -43,6 +60,7 @@ struct ParamSpec {
 struct ModelParam : Param {
   std::vector<ParamPiece> pieces;
   ParamGroup group = ParamGroup::kModel;
+  ParamRole role = ParamRole::kAttention;
   std::int64_t offset = 0;  // in floats, in the flat buffers
   ParamSpec spec;
   // What a forward pass reads instead of the value, such as its rounded copy; null: the value.
@@ -72,18 +90,24 @@ class ParamStore {
   ParamStore& operator=(const ParamStore&) = delete;
 
   ModelParam& add(ParamSpec spec);
-  // While one of these lives, what is added belongs to `group`.
+  // While one of these lives, what is added belongs to `group` and has that role, whatever its own.
   class InGroup {
    public:
-    InGroup(ParamStore& store, ParamGroup group)
-        : store_(store), before_(std::exchange(store.group_, group)) {}
-    ~InGroup() { store_.group_ = before_; }
+    InGroup(ParamStore& store, ParamGroup group, ParamRole role)
+        : store_(store),
+          before_(std::exchange(store.group_, group)),
+          role_before_(std::exchange(store.role_, role)) {}
+    ~InGroup() {
+      store_.group_ = before_;
+      store_.role_ = role_before_;
+    }
     InGroup(const InGroup&) = delete;
     InGroup& operator=(const InGroup&) = delete;
 
    private:
     ParamStore& store_;
     ParamGroup before_;
+    std::optional<ParamRole> role_before_;
   };
   ModelBuffer& add_buffer(const std::string& name, Shape shape, DType dtype);
   // Takes memory; parameters have addresses from now on.
@@ -110,6 +134,7 @@ class ParamStore {
   std::deque<ModelBuffer> buffers_;
   PageRange value_pages_, buffer_pages_;
   ParamGroup group_ = ParamGroup::kModel;
+  std::optional<ParamRole> role_;
   std::int64_t flat_size_ = 0;
 };
 

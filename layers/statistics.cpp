@@ -1,7 +1,6 @@
 #include "layers/statistics.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace shoal {
 
@@ -32,12 +31,7 @@ void add(ModelStats& stats, const Hidden& hidden) {
     for (std::size_t e = 0; e < to.load.size(); ++e) {
       to.load[e] += block.routes.load.as<std::int64_t>()[e];
     }
-    ClampCount clamped;
-    std::memcpy(&clamped, block.routes.clamped.data, sizeof(clamped));
-    to.clamped.gate_high += clamped.gate_high;
-    to.clamped.up_high += clamped.up_high;
-    to.clamped.up_low += clamped.up_low;
-    to.clamped.pairs += clamped.pairs;
+    to.clamped += clamp_count(block.routes.clamped);
     if (block.index_loss.kl) {
       to.index = {*block.index_loss.kl.as<float>(), *block.index_loss.uniform.as<float>()};
     }

@@ -32,8 +32,8 @@ EXCEPTIONS = {("layers", "data/batch.h")}
 # The rooms of train/, from the roof down: each may include itself and what lies below. The longest
 # name that fits a file is its room.
 ROOMS = ["train/main", "train/cli", "train/trainer", "train/report", "train/parity", "train/run",
-         "train/stability", "train/interop", "train/generate", "train/step", "train/plan", "train/checkpoint",
-         "train/metrics", "train/config", "train/config/published", "train/config/schema",
+         "train/stability", "train/interop", "train/generate", "train/step", "train/plan",
+         "train/checkpoint", "train/metrics", "train/config", "train/config/published", "train/config/schema",
          "train/config/run_config.h", "train/config/document", "train/dist", "train/require_cpu"]
 
 # Headers of the outside world, and the only folders that may include them (tests may, always).

@@ -22,6 +22,8 @@
 #include "train/run/signals.h"
 #include "train/run/step_records.h"
 #include "train/run/version.h"
+#include "train/stability/group_health.h"
+#include "train/stability/health.h"
 
 namespace shoal {
 namespace fs = std::filesystem;
@@ -159,10 +161,10 @@ bool Trainer::at_end(double run_seconds) const {
   return config_.train.minutes > 0.0 && run_seconds >= config_.train.minutes * 60.0;
 }
 
-template <class Record>
-void Trainer::write(const Record& record) {
+template <class Record, class... Time>
+void Trainer::write(const Record& record, Time... time) {
   metrics_->write(record);
-  if (tensorboard_) tensorboard_->write(record);
+  if (tensorboard_) tensorboard_->write(record, time...);
 }
 
 void Trainer::event(const std::string& name, Json fields) {
@@ -240,6 +242,7 @@ RunEnd Trainer::run() {
       if (routing_->look_ahead(step(), batches_, stop_requested)) {
         plan.given_ids = routing_->given_ids();
         if (plan.shuffled_targets) shuffle_targets(batches_, config_.run.seed, plan.number);
+        runner_->keep_weights(is_logged(plan.number));
         out = runner_->gradients(batches_, plan, stop_requested);
       }
       if (out.finished) verdict = judge(plan, out);
@@ -311,12 +314,14 @@ void Trainer::after_step(const StepPlan& plan, const StepOutcome& out, const Spi
   record.matmul_peak_share = peak_.share(out.flops, seconds);
   record.time = unix_time();
   write(record);
-  if (step() % config_.log.every == 0) {
+  if (is_logged(step())) {
+    model_.set_precision(plan.precision);  // the weights have changed since
     std::vector<LayerRecord> layers = layer_records(model_, step(), out, runner_->stats());
     add_rounding(layers, model_, tape_, plan.precision, batches_.front());
-    for (const LayerRecord& layer : layers) {
-      metrics_->write(layer);
-      if (tensorboard_) tensorboard_->write(layer, unix_time());
+    add_health(layers, model_, tape_, plan, batches_.front());
+    for (const LayerRecord& layer : layers) write(layer, unix_time());
+    for (const GroupRecord& group : group_records(*runner_, model_.store(), step())) {
+      write(group, unix_time());
     }
   }
   progress_->step(ProgressState(record, clock_.seconds()));

@@ -71,8 +71,10 @@ class Trainer {
   void begin_progress();
   void end_records(const std::string& reason);
   bool at_end(double run_seconds) const;  // of its steps, tokens or minutes
-  template <class Record>
-  void write(const Record& record);  // to the lines and to TensorBoard
+  // To the lines and to TensorBoard, which wants to know when, where the record does not.
+  template <class Record, class... Time>
+  void write(const Record& record, Time... time);
+  bool is_logged(std::int64_t step) const { return step % config_.log.every == 0; }
   void finish_report(const std::function<bool()>& give_up = nullptr);
 
   // trainer_recovery.cpp: what a run does about spikes and bad numbers.

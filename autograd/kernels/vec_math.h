@@ -86,6 +86,14 @@ inline int count_above(const float* x, float sign, float limit, std::int64_t n) 
   return count;
 }
 
+// The largest |x[i]|, 0 of nothing; NaN is passed over. Whatever the order, the same.
+inline float largest_magnitude(const float* x, std::int64_t n) {
+  float most = 0.0F;
+#pragma omp simd reduction(max : most)
+  for (std::int64_t i = 0; i < n; ++i) most = std::fabs(x[i]) > most ? std::fabs(x[i]) : most;
+  return most;
+}
+
 // exp(x), relative error below 2e-7 on [-87, 88]; 0 below, saturates above; NaN stays NaN. Plain
 // arithmetic without branches, so that loops of it vectorise and a lane equals a scalar.
 // Cody and Waite's reduction to |r| <= ln(2)/2, then the Taylor polynomial of degree 7.

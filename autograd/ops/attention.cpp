@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "autograd/base/flop_count.h"
 #include "autograd/kernels/key_set.h"
@@ -169,6 +170,50 @@ struct Attention {
     }
   }
 
+  // The same numbers as in forward(); the lse is known.
+  static AttentionMass mass(const Saved& s, const std::int32_t* valid) {
+    find_raw_keys(s);
+    const std::int64_t H = s.H();
+    const float scale = s.scale();
+    const QueryBlocks blocks = s.blocks();
+    std::vector<AttentionMass> parts(static_cast<std::size_t>(blocks.count()));
+    for_tasks(blocks.count(), [&](std::int64_t i) {
+      const Block b(s, blocks[i], blocks.count() == 1);
+      const std::int64_t ld = b.width();
+      auto* z = static_cast<float*>(
+          thread_scratch(1, static_cast<std::size_t>((b.n1 - b.n0) * H * ld) * sizeof(float)));
+      b.scores(H, s.q.row(b.n0), z);
+      AttentionMass& part = parts[static_cast<std::size_t>(i)];
+      const auto add = [&](const float* row, std::int64_t count, float lse, double& to) {
+        float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+        for (std::int64_t j = 0; j < count; ++j) sum += fast_exp(scale * row[j] - lse);
+        to += static_cast<double>(sum);
+        part.largest = std::max(part.largest, scale * largest_magnitude(row, count));
+      };
+      for (std::int64_t n = b.n0; n < b.n1; ++n) {
+        if (valid[n] == 0) continue;
+        const KeyBlock::Columns e = b.mixed ? b.entries.columns(n) : KeyBlock::Columns{0, 0};
+        const KeyBlock::Columns r = b.raw.columns(n);
+        for (std::int64_t h = 0; h < H; ++h) {
+          const float lse = s.lse.as<float>()[n * H + h];
+          const float* row = z + ((n - b.n0) * H + h) * ld;
+          add(row + e.begin, e.end - e.begin, lse, part.entries);
+          add(row + b.entries.width() + r.begin, r.end - r.begin, lse, part.window);
+          part.sink += static_cast<double>(fast_exp(s.sink.as<float>()[h] - lse));
+        }
+      }
+    });
+    AttentionMass total;
+    for (const AttentionMass& part : parts) {
+      total.sink += part.sink;
+      total.window += part.window;
+      total.entries += part.entries;
+      total.largest = std::max(total.largest, part.largest);
+    }
+    return total;
+  }
+
   // With do turned forward again, dP = do . a and D = do . o (spec 2.9):
   //   dz = P (dP - D) / sqrt(D),  dq = dz a,  da = P^T do + dz^T q,  dsink = -P_sink D.
   // Keys are seen from many blocks: see key_parts.h for the order of their sums.
@@ -282,6 +327,18 @@ Attended attention(Tape& tape, Tensor q, Tensor kv, Tensor sink, Tensor first, T
                                window};
   tape.apply<Attention>(saved, {q, kv, sink, entries.value}, {&out.o});
   return out;
+}
+
+AttentionMass attention_mass(Tensor q, Tensor kv, Tensor sink, Tensor first, std::int64_t window,
+                             const Entries& entries, Tensor lse, Tensor valid) {
+  const std::int64_t N = first.shape.numel();
+  std::vector<std::int32_t> begin(static_cast<std::size_t>(N)), count(begin.size());
+  const auto tensor = [N](std::vector<std::int32_t>& x) {
+    return Tensor{x.data(), {N}, DType::kI32, kConstant};
+  };
+  return Attention::mass(
+      {q, kv, sink, first, first, entries, tensor(begin), tensor(count), lse, {}, {}, window},
+      valid.as<std::int32_t>());
 }
 
 }  // namespace shoal

@@ -29,4 +29,13 @@ struct Attended {
 Attended attention(Tape& tape, Tensor q, Tensor kv, Tensor sink, Tensor first, Tensor position,
                    RopeTable rope, std::int64_t window, const Entries& entries = {});
 
+// Where the probability went, summed over the rows where valid [N] i32 is not 0 and all heads:
+// sink + window + entries = their number. From the inputs of attention() and its lse.
+struct AttentionMass {
+  double sink = 0.0, window = 0.0, entries = 0.0;
+  float largest = 0.0F;  // |z|
+};
+AttentionMass attention_mass(Tensor q, Tensor kv, Tensor sink, Tensor first, std::int64_t window,
+                             const Entries& entries, Tensor lse, Tensor valid);
+
 }  // namespace shoal

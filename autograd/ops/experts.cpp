@@ -22,7 +22,7 @@ struct Experts {
     Tensor place;    // [N, slots] i32: the grouped row of a token's slot; the shared one comes last
     Tensor start;    // [G + 1] i32: first grouped row of each expert
     Tensor valid;    // [N] i32 or null: rows that the counters count
-    Tensor clamped;  // [4] i64, written by forward
+    Tensor clamped;  // [kClampWords] i64, written by forward
     float limit;
 
     std::int64_t N() const { return x.shape.rows(); }
@@ -129,6 +129,7 @@ struct Experts {
     const auto grouped = tape.scratch<float>(R * C);
     std::array<ClampCount, kChunks> counts{};
     const float limit = s.limit > 0.0F ? s.limit : std::numeric_limits<float>::infinity();
+    const float counted = s.limit > 0.0F ? s.limit : kUsualLimit;
     const auto ahead = [&](std::int64_t row) { call_for(s.hidden.row(row), 2 * F); };
     for_grouped_rows(s, ahead, [&](int chunk, std::int64_t row, std::int64_t n, std::int64_t k) {
       const float* gate = s.hidden.row(row);
@@ -145,18 +146,15 @@ struct Experts {
       if (s.valid && s.valid.as<std::int32_t>()[n] == 0) return;
       ClampCount& count = counts[static_cast<std::size_t>(chunk)];
       count.pairs += F;
-      count.gate_high += count_above(gate, 1.0F, limit, F);
-      count.up_high += count_above(up, 1.0F, limit, F);
-      count.up_low += count_above(up, -1.0F, limit, F);
+      count.gate_high += count_above(gate, 1.0F, counted, F);
+      count.up_high += count_above(up, 1.0F, counted, F);
+      count.up_low += count_above(up, -1.0F, counted, F);
+      count.gate_max = std::max(count.gate_max, largest_magnitude(gate, F));
+      count.up_max = std::max(count.up_max, largest_magnitude(up, F));
     });
     if (!tape.is_dry()) {
       ClampCount total;
-      for (const ClampCount& count : counts) {
-        total.gate_high += count.gate_high;
-        total.up_high += count.up_high;
-        total.up_low += count.up_low;
-        total.pairs += count.pairs;
-      }
+      for (const ClampCount& count : counts) total += count;
       std::memcpy(s.clamped.data, &total, sizeof(total));
     }
     gemm_each(tape, s, 1, [&](std::int64_t e, Gemm* p) {
@@ -260,6 +258,22 @@ const RegisterOp kRegisterExperts{kOpInfo<Experts>};
 
 }  // namespace
 
+ClampCount& ClampCount::operator+=(const ClampCount& other) {
+  gate_high += other.gate_high;
+  up_high += other.up_high;
+  up_low += other.up_low;
+  pairs += other.pairs;
+  gate_max = std::max(gate_max, other.gate_max);
+  up_max = std::max(up_max, other.up_max);
+  return *this;
+}
+
+ClampCount clamp_count(const Tensor& clamped) {
+  ClampCount count;
+  std::memcpy(&count, clamped.data, sizeof(count));
+  return count;
+}
+
 Mixture experts(Tape& tape, Tensor x, Tensor gates, Tensor ids, const ExpertWeights& routed,
                 const ExpertWeights& shared, float limit, Tensor valid) {
   const std::int64_t N = x.shape.rows(), C = x.shape.cols();
@@ -275,7 +289,7 @@ Mixture experts(Tape& tape, Tensor x, Tensor gates, Tensor ids, const ExpertWeig
   CHECK(!valid || valid.shape.numel() == N, "experts: valid ", valid.shape, " for x ", x.shape);
   const std::int64_t G = E + (shared ? 1 : 0);
   const std::int64_t slots = (gates ? gates.shape.cols() : 0) + (shared ? 1 : 0), R = N * slots;
-  Mixture out{tape.alloc(x.shape), tape.alloc({4}, DType::kI64)};
+  Mixture out{tape.alloc(x.shape), tape.alloc({kClampWords}, DType::kI64)};
   tape.apply<Experts>({x, gates, ids, routed, shared, tape.alloc({R, 2 * F}),
                        tape.alloc({R}, DType::kI32), tape.alloc({N, slots}, DType::kI32),
                        tape.alloc({G + 1}, DType::kI32), valid, out.clamped, limit},

@@ -12,13 +12,19 @@ struct ExpertWeights {
 
 struct Mixture {
   Tensor y;        // [N, C]
-  Tensor clamped;  // [4] i64, see ClampCount
+  Tensor clamped;  // [kClampWords] i64, see ClampCount
 };
 
-// How often the SwiGLU clamp acted (spec 5.2), on how many pairs of a gate and an up.
+// How often the SwiGLU clamp acted (spec 5.2), on how many pairs of a gate and an up, and how large
+// they were before it. Without a clamp: how often one at kUsualLimit would have acted.
 struct ClampCount {
   std::int64_t gate_high = 0, up_high = 0, up_low = 0, pairs = 0;
+  float gate_max = 0.0F, up_max = 0.0F;  // of |gate| and |up|
+  ClampCount& operator+=(const ClampCount& other);
 };
+inline constexpr float kUsualLimit = 10.0F;
+inline constexpr std::int64_t kClampWords = sizeof(ClampCount) / sizeof(std::int64_t);
+ClampCount clamp_count(const Tensor& clamped);  // out of Mixture::clamped
 
 // A mixture of experts, routed ones and one shared, either of which may be missing (spec 5.1, 5.2).
 //   expert_e(x): gate = min(x W1_e^T, limit), up = clamp(x W3_e^T, -limit, limit)

@@ -22,29 +22,33 @@ AttentionLayer::AttentionLayer(ParamStore& store, const std::string& prefix,
                                const ModelConfig& config, AttentionKind kind, double std)
     : config_(config),
       kind_(kind),
-      wq_a_(add_matrix(store, prefix + "wq_a.weight", config.q_lora_rank, config.hidden_size, std)),
+      wq_a_(add_matrix(store, prefix + "wq_a.weight", ParamRole::kAttention, config.q_lora_rank,
+                       config.hidden_size, std)),
       q_norm_(add_norm(store, prefix + "q_norm.weight", config.q_lora_rank)),
-      wq_b_(add_matrix(store, prefix + "wq_b.weight", config.num_attention_heads * config.head_dim,
-                       config.q_lora_rank, std)),
-      wkv_(add_matrix(store, prefix + "wkv.weight", config.head_dim, config.hidden_size, std)),
+      wq_b_(add_matrix(store, prefix + "wq_b.weight", ParamRole::kAttention,
+                       config.num_attention_heads * config.head_dim, config.q_lora_rank, std)),
+      wkv_(add_matrix(store, prefix + "wkv.weight", ParamRole::kAttention, config.head_dim,
+                      config.hidden_size, std)),
       kv_norm_(add_norm(store, prefix + "kv_norm.weight", config.head_dim)),
       sink_(store.add({.name = prefix + "attn_sink",
                        .shape = {config.num_attention_heads},
+                       .role = ParamRole::kAttention,
                        .matrix = false,
                        .decay = false,
                        .init = Init::kZeros})),
-      wo_a_(add_matrix(store, prefix + "wo_a.weight", config.o_groups * config.o_lora_rank,
+      wo_a_(add_matrix(store, prefix + "wo_a.weight", ParamRole::kAttention,
+                       config.o_groups * config.o_lora_rank,
                        config.num_attention_heads / config.o_groups * config.head_dim, std,
                        std::vector<std::int64_t>(static_cast<std::size_t>(config.o_groups),
                                                  config.o_lora_rank))),
-      wo_b_(add_matrix(store, prefix + "wo_b.weight", config.hidden_size,
+      wo_b_(add_matrix(store, prefix + "wo_b.weight", ParamRole::kAttention, config.hidden_size,
                        config.o_groups * config.o_lora_rank, std)) {
   const std::int64_t rate = config.compress_rate(kind);
   if (rate == 0) return;
   const bool sparse = kind == AttentionKind::kCompressedSparse;
   compressor_.emplace(store, prefix + "compressor.", config, config.head_dim, rate, sparse, std);
   if (!sparse) return;
-  const ParamStore::InGroup indexers(store, ParamGroup::kIndexer);
+  const ParamStore::InGroup indexers(store, ParamGroup::kIndexer, ParamRole::kIndexer);
   indexer_.emplace(store, prefix + "indexer.", config, std);
 }
 
@@ -72,9 +76,12 @@ Tensor AttentionLayer::raw_keys(Tape& tape, Tensor x_NC, Tensor position, RopeTa
 
 Attended AttentionLayer::attend(Tape& tape, Tensor q, Tensor kv, Tensor first, Tensor position,
                                 RopeTable rope, const Entries& entries) const {
-  const std::int64_t window =
-      kind_ == AttentionKind::kFull ? kv.shape.rows() : config_.sliding_window;
-  return attention(tape, q, kv, sink_.weight(), first, position, rope, window, entries);
+  return attention(tape, q, kv, sink_.weight(), first, position, rope, window(kv), entries);
+}
+
+AttentionMass AttentionLayer::mass(const Softmax& softmax, const BatchTensors& batch) const {
+  return attention_mass(softmax.q, softmax.kv, sink_.weight(), batch.first, window(softmax.kv),
+                        softmax.entries, softmax.lse, batch.valid);
 }
 
 Tensor AttentionLayer::output(Tape& tape, Tensor o) const {
@@ -89,7 +96,8 @@ AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const Ba
   const Tensor q = queries(tape, u, batch.position, rope);
   const Tensor kv = raw_keys(tape, x_NC, batch.position, rope, precision.fp8_kv);
   if (!compressor_) {
-    return {output(tape, attend(tape, q, kv, batch.first, batch.position, rope, {}).o), {}, {}};
+    const Attended attended = attend(tape, q, kv, batch.first, batch.position, rope, {});
+    return {output(tape, attended.o), {}, {}, {}, {q, kv, attended.lse, {}}};
   }
   const EntryLayout& layout = batch.entries_of(kind_);
   Entries entries{compressor_->pool(tape, compressor_->project(tape, x_NC), layout.rows, rope,
@@ -124,7 +132,8 @@ AttentionLayer::Result AttentionLayer::forward(Tape& tape, Tensor x_NC, const Ba
     }
   }
   const Attended attended = attend(tape, q, kv, batch.first, batch.position, rope, entries);
-  Result result{output(tape, attended.o), entries.chosen, {}, exact};
+  Result result{
+      output(tape, attended.o), entries.chosen, {}, exact, {q, kv, attended.lse, entries}};
   if (learns(mode)) {
     result.index_loss =
         index_loss(tape, scores, {detached(q), detached(entries.value), attended.lse},

@@ -26,11 +26,17 @@ class AttentionLayer {
   AttentionLayer(ParamStore& store, const std::string& prefix, const ModelConfig& config,
                  AttentionKind kind, double std);
 
+  // What the softmax was taken over, for measuring.
+  struct Softmax {
+    Tensor q, kv, lse;  // see attention()
+    Entries entries;
+  };
   struct Result {
     Tensor y;
     Tensor chosen;         // [N, k] i32; null: every row looks at all that it may see
     IndexLoss index_loss;  // null tensors where there is none
     Tensor exact = {};     // like `chosen`, from unrounded scores; null unless compared
+    Softmax softmax = {};
   };
   Result forward(Tape& tape, Tensor x_NC, const BatchTensors& batch, const RopeTables& ropes,
                  const IndexerPlan& mode, const Precision& precision) const;
@@ -42,6 +48,8 @@ class AttentionLayer {
   Attended attend(Tape& tape, Tensor q, Tensor kv, Tensor first, Tensor position, RopeTable rope,
                   const Entries& entries) const;
   Tensor output(Tape& tape, Tensor o) const;
+  // Where the probability of a forward pass's rows went.
+  AttentionMass mass(const Softmax& softmax, const BatchTensors& batch) const;
   RopeTable rope(const RopeTables& ropes) const;
   // Does forward() compute an index loss?
   bool learns(const IndexerPlan& mode) const {
@@ -53,6 +61,10 @@ class AttentionLayer {
   AttentionKind kind() const { return kind_; }
 
  private:
+  std::int64_t window(Tensor kv) const {
+    return kind_ == AttentionKind::kFull ? kv.shape.rows() : config_.sliding_window;
+  }
+
   const ModelConfig& config_;
   AttentionKind kind_;
   ModelParam &wq_a_, &q_norm_, &wq_b_, &wkv_, &kv_norm_, &sink_, &wo_a_, &wo_b_;

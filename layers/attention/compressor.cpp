@@ -16,6 +16,7 @@ ModelParam& add_projection(ParamStore& store, const std::string& prefix, std::in
   const std::vector<std::int64_t> blocks(static_cast<std::size_t>(halves), width);
   return store.add({.name = prefix + "projection",
                     .shape = {2 * rows, C},
+                    .role = ParamRole::kCompressor,
                     .std = std,
                     .pieces = {{prefix + "wkv.weight", 0, {rows, C}, blocks},
                                {prefix + "wgate.weight", rows * C, {rows, C}, blocks}}});
@@ -31,6 +32,7 @@ Compressor::Compressor(ParamStore& store, const std::string& prefix, const Model
       projection_(add_projection(store, prefix, config.hidden_size, width, overlap ? 2 : 1, std)),
       ape_(store.add({.name = prefix + "ape",
                       .shape = {rate, (overlap ? 2 : 1) * width},
+                      .role = ParamRole::kCompressor,
                       .matrix = false,
                       .decay = false,
                       .init = Init::kZeros})),

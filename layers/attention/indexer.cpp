@@ -10,10 +10,10 @@ namespace shoal {
 Indexer::Indexer(ParamStore& store, const std::string& prefix, const ModelConfig& config,
                  double std)
     : width_(config.index_head_dim),
-      wq_b_(add_matrix(store, prefix + "wq_b.weight", config.index_n_heads * config.index_head_dim,
-                       config.q_lora_rank, std)),
-      weights_proj_(add_matrix(store, prefix + "weights_proj.weight", config.index_n_heads,
-                               config.hidden_size, std)),
+      wq_b_(add_matrix(store, prefix + "wq_b.weight", ParamRole::kIndexer,
+                       config.index_n_heads * config.index_head_dim, config.q_lora_rank, std)),
+      weights_proj_(add_matrix(store, prefix + "weights_proj.weight", ParamRole::kIndexer,
+                               config.index_n_heads, config.hidden_size, std)),
       compressor_(store, prefix + "compressor.", config, config.index_head_dim,
                   config.compress_rate_csa, true, std) {}
 

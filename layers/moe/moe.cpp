@@ -1,5 +1,6 @@
 #include "layers/moe/moe.h"
 
+#include <cstring>
 #include <utility>
 
 #include "autograd/ops/elementwise.h"
@@ -24,7 +25,7 @@ RouterFunction function_of(RouterScore score) {
 
 // Each group of experts lies together, so that one grouped product serves it; the published names
 // are kept as pieces.
-MoeLayer::Expert MoeLayer::add_experts(ParamStore& store, const std::string& name,
+MoeLayer::Expert MoeLayer::add_experts(ParamStore& store, const std::string& name, ParamRole role,
                                        const std::vector<std::string>& each, double std) const {
   const std::int64_t C = config_.hidden_size;
   const auto G = static_cast<std::int64_t>(each.size());
@@ -36,10 +37,16 @@ MoeLayer::Expert MoeLayer::add_experts(ParamStore& store, const std::string& nam
     down.push_back({own + "w2.weight", e * C * F_, {C, F_}, {}});
   }
   Expert expert;
-  expert.w13 = &store.add(
-      {.name = name + "w13", .shape = {G, 2 * F_, C}, .std = std, .pieces = std::move(up)});
-  expert.w2 =
-      &store.add({.name = name + "w2", .shape = {G, C, F_}, .std = std, .pieces = std::move(down)});
+  expert.w13 = &store.add({.name = name + "w13",
+                           .shape = {G, 2 * F_, C},
+                           .role = role,
+                           .std = std,
+                           .pieces = std::move(up)});
+  expert.w2 = &store.add({.name = name + "w2",
+                          .shape = {G, C, F_},
+                          .role = role,
+                          .std = std,
+                          .pieces = std::move(down)});
   return expert;
 }
 
@@ -47,11 +54,12 @@ MoeLayer::MoeLayer(ParamStore& store, const std::string& prefix, const ModelConf
                    FeedForwardKind kind, double std)
     : config_(config), kind_(kind), F_(config.expert_width(kind)) {
   if (kind == FeedForwardKind::kDense) {
-    shared_ = add_experts(store, prefix, {prefix}, std);
+    shared_ = add_experts(store, prefix, ParamRole::kSharedExperts, {prefix}, std);
     return;
   }
   const std::int64_t E = config.n_routed_experts;
-  gate_ = &add_matrix(store, prefix + "gate.weight", E, config.hidden_size, std);
+  gate_ =
+      &add_matrix(store, prefix + "gate.weight", ParamRole::kRouter, E, config.hidden_size, std);
   if (kind == FeedForwardKind::kHashMoe) {
     table_ = &store.add_buffer(prefix + "gate.tid2eid",
                                {config.vocab_size, config.num_experts_per_tok}, DType::kI32);
@@ -62,10 +70,10 @@ MoeLayer::MoeLayer(ParamStore& store, const std::string& prefix, const ModelConf
   for (std::int64_t e = 0; e < E; ++e) {
     routed.push_back(prefix + "experts." + std::to_string(e) + ".");
   }
-  routed_ = add_experts(store, prefix + "experts.", routed, std);
+  routed_ = add_experts(store, prefix + "experts.", ParamRole::kExperts, routed, std);
   if (config.n_shared_experts > 0) {
     const std::string shared = prefix + "shared_experts.";
-    shared_ = add_experts(store, shared, {shared}, std);
+    shared_ = add_experts(store, shared, ParamRole::kSharedExperts, {shared}, std);
   }
 }
 
@@ -75,7 +83,7 @@ Routes MoeLayer::shapes_of_routes(std::int64_t N) const {
     routes.ids = {nullptr, {N, config_.num_experts_per_tok}, DType::kI32, kConstant};
     routes.load = {nullptr, {config_.n_routed_experts}, DType::kI64, kConstant};
   }
-  routes.clamped = {nullptr, {4}, DType::kI64, kConstant};
+  routes.clamped = {nullptr, {kClampWords}, DType::kI64, kConstant};
   return routes;
 }
 
@@ -96,9 +104,9 @@ Mixture MoeLayer::mix(Tape& tape, const ExpertRows& rows, const Dispatch* dispat
   there.y = dispatch->combine(tape, there.y, sent);
   if (!shared) return there;
   if (!tape.is_dry()) {
-    for (std::int64_t i = 0; i < 4; ++i) {
-      there.clamped.as<std::int64_t>()[i] += here.clamped.as<std::int64_t>()[i];
-    }
+    ClampCount sum = clamp_count(there.clamped);
+    sum += clamp_count(here.clamped);
+    std::memcpy(there.clamped.data, &sum, sizeof(sum));
   }
   return {add(tape, there.y, here.y), there.clamped};
 }
@@ -120,7 +128,7 @@ MoeLayer::Result MoeLayer::forward(Tape& tape, Tensor x_NC, Tensor tokens,
                                     {function, static_cast<float>(config_.routed_scaling_factor),
                                      config_.norm_topk_prob, has_balance()});
   const Mixture mixed = mix(tape, {x_NC, gates.gates, ids_NK, batch.valid, {}}, plan.dispatch);
-  return {mixed.y, gates.balance, {ids_NK, gates.load, mixed.clamped}};
+  return {mixed.y, gates.balance, {ids_NK, gates.load, mixed.clamped}, logits_NE, scores_NE};
 }
 
 }  // namespace shoal

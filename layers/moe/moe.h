@@ -16,7 +16,7 @@ namespace shoal {
 struct Routes {
   Tensor ids;      // [N, K] i32; null of a dense layer
   Tensor load;     // [E] i64: tokens of each routed expert; likewise
-  Tensor clamped;  // [4] i64, see ClampCount
+  Tensor clamped;  // [kClampWords] i64, see ClampCount
 };
 
 // What a pass decides for the layer; the defaults leave it to itself.
@@ -37,6 +37,7 @@ class MoeLayer {
     Tensor y;
     Tensor balance;  // [1], summed over sequences; null where there is none
     Routes routes;
+    Tensor router_logits = {}, router_scores = {};  // [N, E]; null of a dense layer
   };
   // tokens: what a hash layer looks up.
   Result forward(Tape& tape, Tensor x_NC, Tensor tokens, const BatchTensors& batch,
@@ -58,7 +59,7 @@ class MoeLayer {
       return w2 == nullptr ? ExpertWeights{} : ExpertWeights{w13->weight(), w2->weight()};
     }
   };
-  Expert add_experts(ParamStore& store, const std::string& name,
+  Expert add_experts(ParamStore& store, const std::string& name, ParamRole role,
                      const std::vector<std::string>& each, double std) const;
   Mixture mix(Tape& tape, const ExpertRows& rows, const Dispatch* dispatch) const;
 

@@ -36,10 +36,12 @@ Mixer add_mixer(ParamStore& store, const std::string& name, const ModelConfig& c
   m.fn = &store.add(
       {.name = name + "_fn",
        .shape = {J, n * config.hidden_size},
+       .role = ParamRole::kMixing,
        .std = config.init.hc_std,
        .row_blocks = head ? std::vector<std::int64_t>{n} : std::vector<std::int64_t>{n, n, n * n}});
   m.base = &store.add({.name = name + "_base",
                        .shape = {J},
+                       .role = ParamRole::kMixing,
                        .matrix = false,
                        .decay = false,
                        .fill = [shape, diagonal = config.init.hc_res_diagonal](float* b) {
@@ -48,6 +50,7 @@ Mixer add_mixer(ParamStore& store, const std::string& name, const ModelConfig& c
   const std::int64_t scales = head ? 1 : 3;
   m.scale = &store.add({.name = name + "_scale",
                         .shape = {scales},
+                        .role = ParamRole::kMixing,
                         .matrix = false,
                         .decay = false,
                         .fill = [scales, scale](float* a) { std::fill_n(a, scales, scale); }});

@@ -101,6 +101,10 @@ bool ModelReference::is_alive(const std::string& what, double z) const {
   return alive;
 }
 
+ModelReference::Seen& ModelReference::seen_in(const std::string& prefix) const {
+  return seen_[prefix.substr(0, std::min(prefix.find("attn."), prefix.find("ffn.")))];
+}
+
 ModelReference::Vector ModelReference::times(const std::string& name, const Vector& x) const {
   const Vector& w = at(name);
   if (precision_.fp4_experts && name.find(".ffn.experts.") != std::string::npos) {
@@ -284,6 +288,7 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
   const auto rate = static_cast<std::size_t>(config_.compress_rate(kind));
   const bool sparse = kind == AttentionKind::kCompressedSparse;
   const RopeConfig& rope = rate > 0 ? config_.rope_compress : config_.rope_main;
+  Seen& sums = seen_in(prefix);
   std::vector<Rows> q(T);
   Rows kv(T), u(T), out(T), compressed, scores;
   for (std::size_t t = 0; t < T; ++t) {
@@ -333,12 +338,17 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
                          std::sqrt(static_cast<double>(D));
         const double weight = std::exp(z);
         weights.push_back(weight);
+        sums.logit_max = std::max(sums.logit_max, std::abs(z));
         below += weight;
         for (std::size_t d = 0; d < D; ++d) o[d] += weight * key[d];
       };
       for (const std::size_t i : seen) look(compressed[i]);
       for (std::size_t j = t + 1 >= window ? t + 1 - window : 0; j <= t; ++j) look(kv[j]);
       for (double& v : o) v /= below;
+      sums.sink += std::exp(sink[h]) / below;
+      for (std::size_t i = 0; i < weights.size(); ++i) {
+        (i < seen.size() ? sums.entries : sums.window) += weights[i] / below;
+      }
       for (std::size_t i = 0; i < seen.size(); ++i) teacher[i] += weights[i] / below;
       turn(o, -static_cast<double>(t), rope);
       const std::size_t group = h / (H / g), place = h % (H / g), width = H / g * D;
@@ -364,6 +374,11 @@ ModelReference::Rows ModelReference::attention(const std::string& prefix, const 
 ModelReference::Vector ModelReference::expert(const std::string& prefix, const Vector& x) const {
   Vector gate = times(prefix + "w1.weight", x);
   const Vector up = times(prefix + "w3.weight", x);
+  Seen& seen = seen_in(prefix);
+  for (std::size_t f = 0; f < gate.size(); ++f) {
+    seen.gate_max = std::max(seen.gate_max, std::abs(gate[f]));
+    seen.up_max = std::max(seen.up_max, std::abs(up[f]));
+  }
   const double s = config_.swiglu_limit > 0.0 ? config_.swiglu_limit : 1e300;
   for (std::size_t f = 0; f < gate.size(); ++f) {
     const double a = std::min(gate[f], s);
@@ -376,7 +391,13 @@ ModelReference::Vector ModelReference::moe(const std::string& prefix, const Vect
                                            Choices* choices) const {
   const auto K = static_cast<std::size_t>(config_.num_experts_per_tok);
   Vector s = times(prefix + "gate.weight", x);
-  for (double& v : s) v = std::sqrt(std::log1p(std::exp(v)));
+  Seen& seen = seen_in(prefix);
+  for (double& v : s) {
+    seen.router_max = std::max(seen.router_max, std::abs(v));
+    v = std::sqrt(std::log1p(std::exp(v)));
+  }
+  const double all = std::accumulate(s.begin(), s.end(), 0.0);
+  for (const double v : s) seen.entropy -= v / all * std::log(v / all);
   std::vector<int> chosen;
   if (tensors_.contains(prefix + "gate.tid2eid")) {
     for (std::size_t k = 0; k < K; ++k) {
@@ -430,6 +451,15 @@ void ModelReference::block(const std::string& prefix, AttentionKind kind, Stream
     write(X[t], mixes[t], y[t]);
     const Mix m = mix(prefix + "hc_ffn", X[t]);
     write(X[t], m, moe(prefix + "ffn.", norm(prefix + "ffn_norm.weight", m.read), ids[t], choices));
+    Seen& seen = seen_[prefix];
+    seen.combs.push_back(mixes[t].comb);
+    seen.combs.push_back(m.comb);
+    for (const Vector& stream : X[t]) {
+      for (const double v : stream) {
+        seen.squares += v * v;
+        seen.stream_max = std::max(seen.stream_max, std::abs(v));
+      }
+    }
   }
 }
 
@@ -482,6 +512,11 @@ ModelReference::Sums ModelReference::losses_from(std::size_t first, const Sequen
     return Vector(begin, begin + static_cast<std::ptrdiff_t>(C));
   };
   Sums sums;
+  seen_.clear();
+  mtp_guesses_ = mtp_taken_ = 0;
+  const auto likeliest = [](const Vector& z) {
+    return std::max_element(z.begin(), z.end()) - z.begin();
+  };
   std::size_t document = 0;
   for (const std::vector<Document>& documents : sequences) {
     std::vector<Choices> choices(L + 1);
@@ -514,9 +549,11 @@ ModelReference::Sums ModelReference::losses_from(std::size_t first, const Sequen
         if (keep) passed[l] = std::move(now);
       }
       if (keep) passed[L].before = X;
+      std::vector<std::ptrdiff_t> main;
       for (std::size_t t = 0; t < T; ++t) {
         const Vector z = times("head.weight", norm("norm.weight", head("hc_head", X[t])));
         sums.ce += cross_entropy(z, next[t]);
+        main.push_back(likeliest(z));
       }
       if (!has_mtp) continue;
       for (std::size_t t = 0; t < T; ++t) {
@@ -532,6 +569,8 @@ ModelReference::Sums ModelReference::losses_from(std::size_t first, const Sequen
         const Vector z =
             times("head.weight", norm("mtp.0.norm.weight", head("mtp.0.hc_head", X[t])));
         sums.mtp += cross_entropy(z, next[t + 1]);
+        ++mtp_guesses_;
+        mtp_taken_ += likeliest(z) == main[t + 1] ? 1 : 0;
       }
     }
     for (const Choices& c : choices) {

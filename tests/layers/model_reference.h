@@ -26,6 +26,18 @@ class ModelReference {
   // blocks before the first one that reads it are not gone through again.
   Sums losses_after_change(const std::string& name, const Sequences& sequences);
 
+  // What the last losses() saw of a block, "layers.3." or "mtp.0.": sums over its positions.
+  struct Seen {
+    double squares = 0, stream_max = 0;        // of the streams behind it
+    double sink = 0, window = 0, entries = 0;  // probability, of all heads
+    double logit_max = 0, router_max = 0, entropy = 0, gate_max = 0, up_max = 0;
+    std::vector<std::vector<std::vector<double>>> combs;  // of both sublayers, position by position
+  };
+  const Seen& seen(const std::string& block) const { return seen_.at(block); }
+  // Likeliest tokens of MTP that there are, and that the main head holds likeliest one later.
+  std::int64_t mtp_guesses() const { return mtp_guesses_; }
+  std::int64_t mtp_taken() const { return mtp_taken_; }
+
   // Weights may be changed between two calls.
   std::map<std::string, std::vector<double>>& tensors() { return tensors_; }
 
@@ -80,7 +92,11 @@ class ModelReference {
   // Begins at block `first` (num_hidden_layers: after them), with what was kept of those before.
   Sums losses_from(std::size_t first, const Sequences& sequences, bool keep);
 
+  Seen& seen_in(const std::string& prefix) const;  // of a tensor, or of a part of the block
+
   ModelConfig config_;
+  mutable std::map<std::string, Seen> seen_;
+  std::int64_t mtp_guesses_ = 0, mtp_taken_ = 0;
   IndexerMode mode_;
   Precision precision_;
   bool keep_ = true;                                                // the call is losses()

@@ -45,6 +45,36 @@ TEST(EqualBits, WhenBlocksAreRecomputed) {
   expect_equal_runs(micro / "again", micro / "kept");
 }
 
+// What is measured changes nothing, and does not depend on how often.
+TEST(EqualBits, HoweverOftenTheRunIsLookedAt) {
+  const MicroRun micro;
+  micro.train_to_the_end("always", {"log.every=1"});
+  micro.train_to_the_end("now and then");
+  micro.train_to_the_end("never", {"log.every=1000"});
+  const auto of_kind = [&](const std::string& run, const std::string& kind, std::int64_t every) {
+    std::vector<std::string> lines;
+    for (const std::string& line : numbers_of(micro / run)) {
+      const Json object = *parse_line(line);
+      if (object.at("kind") == kind && object.at("step").get<std::int64_t>() % every == 0) {
+        lines.push_back(line);
+      }
+    }
+    return lines;
+  };
+  for (const char* run : {"now and then", "never"}) {
+    EXPECT_TRUE(state_of(micro / run) == state_of(micro / "always")) << run;
+    for (const char* kind : {"step", "eval"}) {
+      EXPECT_EQ(of_kind(run, kind, 1), of_kind("always", kind, 1)) << run;
+    }
+  }
+  for (const char* kind : {"layer", "group"}) {
+    EXPECT_EQ(of_kind("now and then", kind, 1), of_kind("always", kind, 3));
+    EXPECT_THAT(of_kind("never", kind, 1), testing::IsEmpty());
+  }
+  EXPECT_EQ(of_kind("always", "group", 24).size(),
+            9U);  // no compressor, no indexer, no dense layer
+}
+
 // 1 to 7 micro-batches are added in a tree that need not be full.
 TEST(EqualBits, ForAnyNumberOfMicroBatches) {
   const MicroRun micro;

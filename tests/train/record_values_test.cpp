@@ -162,6 +162,15 @@ Checked check_one_step(const MicroRun& micro, const std::string& name,
     std::int64_t load = 0;
     for (const Json& n : layer.at("expert_load")) load += n.get<std::int64_t>();
     EXPECT_EQ(load, sums.rows * m.num_experts_per_tok);
+    const double mean = whole(load) / whole(m.n_routed_experts);
+    double squares = 0.0;
+    std::int64_t idle = 0;
+    for (const Json& n : layer.at("expert_load")) {
+      squares += std::pow(n.get<double>() - mean, 2.0);
+      idle += n == 0 ? 1 : 0;
+    }
+    near(layer, "load_cv", std::sqrt(squares / whole(m.n_routed_experts)) / mean);
+    EXPECT_EQ(layer.at("idle_experts"), idle);
   }
 
   // The evaluation, of the weights that were saved.

@@ -21,10 +21,12 @@ struct Field {
   const char* meaning;
   FieldPlace (*at)(Record&);                         // null: written by hand, see records.cpp
   bool (*is_there)(const Record& record) = nullptr;  // null: always
+  const char* board = nullptr;  // folder in TensorBoard; null: none, or written by hand
 };
 const std::vector<Field<StepRecord>>& step_fields();
 const std::vector<Field<EvalRecord>>& eval_fields();
 const std::vector<Field<LayerRecord>>& layer_fields();
+const std::vector<Field<GroupRecord>>& group_fields();
 
 struct EventField {
   const char* name;

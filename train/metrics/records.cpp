@@ -168,6 +168,13 @@ Json json_of(const LayerRecord& record) {
   return out;
 }
 
+Json json_of(const GroupRecord& record) {
+  Json out = begin_object("group", record.step);
+  out["group"] = record.group;
+  write_fields(group_fields(), record, out);
+  return out;
+}
+
 Json json_of(const EventRecord& record) {
   Json out = begin_object("event", record.step);
   out["event"] = record.event;
@@ -231,6 +238,18 @@ std::optional<LayerRecord> layer_of(const Json& object) {
     record.layer = *index;
   }
   read_fields(layer_fields(), object, record);
+  return record;
+}
+
+std::optional<GroupRecord> group_of(const Json& object) {
+  const auto step = step_of_kind(object, "group");
+  if (!step) return std::nullopt;
+  const auto group = object.find("group");
+  if (group == object.end() || !group->is_string()) return std::nullopt;
+  GroupRecord record;
+  record.step = *step;
+  record.group = group->get<std::string>();
+  read_fields(group_fields(), object, record);
   return record;
 }
 

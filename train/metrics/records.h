@@ -18,6 +18,7 @@ using Json = nlohmann::ordered_json;  // fields come out in the order they were 
 struct ClampCounts {
   std::int64_t gate_high = 0, up_high = 0, up_low = 0;
   std::int64_t clamp_inputs = 0;
+  double gate_max = 0, up_max = 0;  // the largest |gate| and |up| before the clamp
   // Shares of the pairs, 0 where nothing was counted.
   double share(std::int64_t count) const {
     return clamp_inputs > 0 ? static_cast<double>(count) / static_cast<double>(clamp_inputs) : 0.0;
@@ -73,6 +74,31 @@ struct LayerRecord {
   double fp4_zeros = std::numeric_limits<double>::quiet_NaN();     // share that rounds to zero
   double fp4_distance = std::numeric_limits<double>::quiet_NaN();  // |rounded - own| / |own|
   std::int64_t fp4_least_scale = 0, fp4_most_scale = 0;            // log2
+  // Of expert_load; NaN of a dense layer.
+  double load_cv = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t idle_experts = 0;
+  // What one sequence says after the update: see fields.cpp and stability/health.h. NaN where the
+  // layer has none of it.
+  double stream_rms = std::numeric_limits<double>::quiet_NaN();
+  double stream_max = std::numeric_limits<double>::quiet_NaN();
+  double gain_forward = std::numeric_limits<double>::quiet_NaN();
+  double gain_backward = std::numeric_limits<double>::quiet_NaN();
+  double gain_backward_least = std::numeric_limits<double>::quiet_NaN();
+  double attention_sink = std::numeric_limits<double>::quiet_NaN();
+  double attention_window = std::numeric_limits<double>::quiet_NaN();
+  double attention_entries = std::numeric_limits<double>::quiet_NaN();
+  double attention_logit_max = std::numeric_limits<double>::quiet_NaN();
+  double router_logit_max = std::numeric_limits<double>::quiet_NaN();
+  double router_entropy = std::numeric_limits<double>::quiet_NaN();
+  double mtp_taken = std::numeric_limits<double>::quiet_NaN();
+};
+
+// A group of parameters at one update.
+struct GroupRecord {
+  std::int64_t step = 0;
+  std::string group;  // "embed", "attention" ...: see stability/group_health.h
+  double grad_norm = 0, weight_rms = 0, update_ratio = 0;
+  double momentum_rank = std::numeric_limits<double>::quiet_NaN();  // NaN: none of it is Muon's
 };
 
 struct EventRecord;  // train/metrics/event_record.h
@@ -88,6 +114,7 @@ double number_of(const Json& value, double missing);
 Json json_of(const StepRecord& record);
 Json json_of(const EvalRecord& record);
 Json json_of(const LayerRecord& record);
+Json json_of(const GroupRecord& record);
 Json json_of(const EventRecord& record);
 
 // One line without its newline. Bytes that are no UTF-8 become U+FFFD.
@@ -98,6 +125,7 @@ std::string line_of(const Json& object);
 std::optional<StepRecord> step_of(const Json& object);
 std::optional<EvalRecord> eval_of(const Json& object);
 std::optional<LayerRecord> layer_of(const Json& object);
+std::optional<GroupRecord> group_of(const Json& object);
 std::optional<EventRecord> event_of(const Json& object);
 
 // The object in a line; nothing if it is broken (a last line cut off by a crash) or nested deeper

@@ -14,14 +14,16 @@ void forget_from(std::vector<Record>& records, std::int64_t step) {
   while (!records.empty() && records.back().step >= step) records.pop_back();
 }
 
-// Keeps the layers of every stride-th step that had any; doubles the stride when there are many.
-class LayerThinner {
+// Keeps the layers, or groups, of every stride-th step that had any; doubles the stride when there
+// are many.
+template <class Record>
+class Thinner {
  public:
-  explicit LayerThinner(std::vector<LayerRecord>& layers) : layers_(layers) {}
+  explicit Thinner(std::vector<Record>& records) : records_(records) {}
 
-  void add(LayerRecord&& record) {
+  void add(Record&& record) {
     if (record.step < step_) {  // the run went back
-      forget_from(layers_, record.step);
+      forget_from(records_, record.step);
       while (!kept_.empty() && kept_.back() >= record.step) kept_.pop_back();
     }
     if (record.step != step_) {
@@ -29,7 +31,7 @@ class LayerThinner {
       wanted_ = seen_++ % stride_ == 0;
       if (wanted_) kept_.push_back(step_);
     }
-    if (wanted_) layers_.push_back(std::move(record));
+    if (wanted_) records_.push_back(std::move(record));
     if (static_cast<std::int64_t>(kept_.size()) > kMostLayerSteps) halve();
   }
 
@@ -37,14 +39,14 @@ class LayerThinner {
   void halve() {
     std::vector<std::int64_t> half;
     for (std::size_t i = 0; i < kept_.size(); i += 2) half.push_back(kept_[i]);
-    std::erase_if(layers_, [&](const LayerRecord& r) {
+    std::erase_if(records_, [&](const Record& r) {
       return !std::binary_search(half.begin(), half.end(), r.step);
     });
     kept_ = std::move(half);
     stride_ *= 2;
   }
 
-  std::vector<LayerRecord>& layers_;
+  std::vector<Record>& records_;
   std::vector<std::int64_t> kept_;
   std::int64_t step_ = -1, seen_ = 0, stride_ = 1;
   bool wanted_ = false;
@@ -54,7 +56,8 @@ class LayerThinner {
 
 RunHistory read_history(std::istream& in, const GiveUp& give_up) {
   RunHistory history;
-  LayerThinner layers(history.layers);
+  Thinner<LayerRecord> layers(history.layers);
+  Thinner<GroupRecord> groups(history.groups);
   std::string line;
   while (!(give_up && give_up()) && std::getline(in, line)) {
     ++history.lines;
@@ -69,6 +72,8 @@ RunHistory read_history(std::istream& in, const GiveUp& give_up) {
       history.evals.push_back(*eval);
     } else if (auto layer = layer_of(*object)) {
       layers.add(std::move(*layer));
+    } else if (auto group = group_of(*object)) {
+      groups.add(std::move(*group));
     } else if (auto event = event_of(*object)) {
       history.events.push_back(std::move(*event));
     } else {

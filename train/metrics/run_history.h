@@ -17,6 +17,7 @@ struct RunHistory {
   std::vector<StepRecord> steps;
   std::vector<EvalRecord> evals;
   std::vector<LayerRecord> layers;  // of a long run every second, fourth ... step only
+  std::vector<GroupRecord> groups;  // likewise
   std::vector<EventRecord> events;
   std::int64_t lines = 0, broken_lines = 0;
 };

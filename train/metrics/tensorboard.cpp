@@ -10,6 +10,7 @@
 
 #include "autograd/base/check.h"
 #include "train/metrics/event_record.h"
+#include "train/metrics/fields.h"
 
 namespace shoal {
 namespace {
@@ -111,6 +112,21 @@ std::unique_ptr<AppendFile> create_event_file(const std::string& folder) {
   return std::make_unique<AppendFile>(path, Write::kNew);
 }
 
+// What the table of a record's fields wants here: BOARD/FIELD_WHOSE.
+template <class Record>
+void add_fields(std::vector<TensorboardWriter::Scalar>& scalars,
+                const std::vector<Field<Record>>& fields, const Record& record,
+                const std::string& whose) {
+  Record copy = record;
+  for (const Field<Record>& field : fields) {
+    if (field.board == nullptr || !field.is_there(record)) continue;
+    const FieldPlace at = field.at(copy);
+    const auto* whole = std::get_if<std::int64_t*>(&at);
+    scalars.emplace_back(concat(field.board, '/', field.name, '_', whose),
+                         whole != nullptr ? static_cast<double>(**whole) : *std::get<double*>(at));
+  }
+}
+
 }  // namespace
 
 std::uint32_t crc32c(std::string_view bytes) {
@@ -164,7 +180,9 @@ bool TensorboardWriter::write(const StepRecord& r) {
                 {"speed/matmul_peak_share", r.matmul_peak_share},
                 {"clamp/gate_high", r.clamp.share(r.clamp.gate_high)},
                 {"clamp/up_high", r.clamp.share(r.clamp.up_high)},
-                {"clamp/up_low", r.clamp.share(r.clamp.up_low)}});
+                {"clamp/up_low", r.clamp.share(r.clamp.up_low)},
+                {"clamp/gate_max", r.clamp.gate_max},
+                {"clamp/up_max", r.clamp.up_max}});
 }
 
 bool TensorboardWriter::write(const EvalRecord& r) {
@@ -189,7 +207,14 @@ bool TensorboardWriter::write(const LayerRecord& r, double time) {
     scalars.emplace_back("fp4/zeros_" + layer, r.fp4_zeros);
     scalars.emplace_back("fp4/distance_" + layer, r.fp4_distance);
   }
+  add_fields(scalars, layer_fields(), r, layer);
   return scalars.empty() || write(r.step, time, scalars);
+}
+
+bool TensorboardWriter::write(const GroupRecord& r, double time) {
+  std::vector<Scalar> scalars;
+  add_fields(scalars, group_fields(), r, r.group);
+  return write(r.step, time, scalars);
 }
 
 bool TensorboardWriter::write(const EventRecord& r) {

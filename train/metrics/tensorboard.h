@@ -29,6 +29,7 @@ class TensorboardWriter {
   bool write(const StepRecord& record);
   bool write(const EvalRecord& record);
   bool write(const LayerRecord& record, double time);
+  bool write(const GroupRecord& record, double time);
   // As text: what a sample says, of other events their fields.
   bool write(const EventRecord& record);
   bool write_text(std::int64_t step, double time, const std::string& tag, const std::string& text);

@@ -84,6 +84,14 @@ std::string fp4_section(const RunHistory& history) {
   return figures.empty() ? "" : "<h2>FP4</h2>\n<div class=\"grid\">" + figures + "</div>\n";
 }
 
+std::string health_section(const RunHistory& history) {
+  std::string figures;
+  for (const NamedChart& c : health_charts(history)) {
+    figures += figure(c.title, c.unit, c.chart, history);
+  }
+  return figures.empty() ? "" : "<h2>Health</h2>\n<div class=\"grid\">" + figures + "</div>\n";
+}
+
 std::string speed_section(const RunHistory& history) {
   return "<h2>Speed</h2>\n<div class=\"grid\">" +
          figure("Throughput", "tokens per second", throughput_chart(history), history) +
@@ -227,8 +235,8 @@ std::string render_report(const ReportInput& input) {
          name + "</title>\n<style>" + page_style() + chart_style() + heat_map_style() +
          "</style></head>\n<body><main>\n<h1>" + name + "</h1>" + head_html(history) +
          learning_section(history) + sources_section(history) + speed_section(history) +
-         experts_section(history) + fp4_section(history) + samples_section(history) +
-         events_section(history) + config_section(input.config) +
+         experts_section(history) + fp4_section(history) + health_section(history) +
+         samples_section(history) + events_section(history) + config_section(input.config) +
          fmt::format("<footer>From metrics.jsonl, {} lines{}.</footer>\n</main></body></html>\n",
                      history.lines, broken);
 }

@@ -308,6 +308,85 @@ LineChart fp4_zeros_chart(const RunHistory& history) {
   return chart;
 }
 
+namespace {
+
+// A curve for every group that has the number.
+LineChart by_group(const RunHistory& history, const char* label, double GroupRecord::*field) {
+  LineChart chart;
+  chart.label = label;
+  std::map<std::string, std::vector<GroupRecord>> groups;
+  for (const GroupRecord& r : history.groups) {
+    if (!std::isnan(r.*field)) groups[r.group].push_back(r);
+  }
+  int color = 0;
+  for (const auto& [group, records] : groups) {
+    const auto value = [field](const GroupRecord& r) { return r.*field; };
+    chart.series.push_back(thinned(smoothed(series_of(records, group, color++, value))));
+  }
+  return chart;
+}
+
+}  // namespace
+
+std::vector<NamedChart> health_charts(const RunHistory& history) {
+  using L = LayerRecord;
+  using G = GroupRecord;
+  const auto layer = [&](const char* label, double L::*field) {
+    LineChart chart = by_layer(history, label, field);
+    std::erase_if(chart.series, [](const Series& s) { return !says_something(s); });
+    return chart;
+  };
+  const auto share = [&](const char* label, double L::*field) {
+    LineChart chart = layer(label, field);
+    chart.y_format = "share";
+    return chart;
+  };
+  // Where the curves of one chart, or a single one, lie powers of ten apart.
+  const auto wide = [](LineChart chart) {
+    Series all;
+    for (const Series& s : chart.series) all.y.insert(all.y.end(), s.y.begin(), s.y.end());
+    chart.log_y = spans_decades(all);
+    return chart;
+  };
+  std::vector<NamedChart> charts = {
+      {"Gain forward", "what mixing can enlarge from a layer to the end",
+       wide(layer("Composite gain of the residual mixing, forward, by step", &L::gain_forward))},
+      {"Gain backward", "likewise, of a gradient",
+       wide(layer("Composite gain of the residual mixing, backward, by step", &L::gain_backward))},
+      {"Least gain backward", "the stream that learns least",
+       layer("Smallest column sum of the composite mixing by step", &L::gain_backward_least)},
+      {"Streams", "root mean square behind each layer",
+       wide(layer("Root mean square of the streams behind each layer by step", &L::stream_rms))},
+      {"Attention to the sink", "share of its probability",
+       share("Share of attention that goes to the sink by step", &L::attention_sink)},
+      {"Attention to the window", "share of its probability",
+       share("Share of attention that goes to the window by step", &L::attention_window)},
+      {"Attention to entries", "share of its probability",
+       share("Share of attention that goes to compressed entries by step", &L::attention_entries)},
+      {"Attention logits", "the largest, in absolute value",
+       layer("Largest attention logit by step", &L::attention_logit_max)},
+      {"Router logits", "the largest, in absolute value",
+       layer("Largest router logit by step", &L::router_logit_max)},
+      {"Router entropy", "of its scores; 1 has no preference",
+       share("Entropy of the routers' scores by step", &L::router_entropy)},
+      {"Load variation", "standard deviation of the experts' loads / their mean",
+       layer("Coefficient of variation of the experts' loads by step", &L::load_cv)},
+      {"Gradient norm by group", "before clipping",
+       wide(by_group(history, "Gradient norm of each group by step", &G::grad_norm))},
+      {"Update ratio", "norm of the update / norm of the weights",
+       wide(by_group(history, "Update of each group against its weights by step",
+                     &G::update_ratio))},
+      {"Weights", "root mean square",
+       wide(by_group(history, "Root mean square of each group's weights by step", &G::weight_rms))},
+      {"Momentum rank", "effective rank of Muon's momentum",
+       by_group(history, "Effective rank of Muon's momentum by step", &G::momentum_rank)},
+      {"MTP taken", "its likeliest tokens that the main head confirms",
+       share("Share of MTP's likeliest tokens that the main head confirms by step",
+             &L::mtp_taken)}};
+  std::erase_if(charts, [](const NamedChart& c) { return c.chart.series.empty(); });
+  return charts;
+}
+
 LineChart learning_curve(const RunHistory& history) {
   LineChart chart;
   chart.label = "Bits per byte of training and validation by step";

@@ -37,6 +37,14 @@ LineChart index_recall_chart(const RunHistory& history);
 LineChart fp4_distance_chart(const RunHistory& history);
 LineChart fp4_zeros_chart(const RunHistory& history);
 
+// A run's health in numbers, by layer and by group of parameters; what was not recorded is left
+// out.
+struct NamedChart {
+  std::string title, unit;
+  LineChart chart;
+};
+std::vector<NamedChart> health_charts(const RunHistory& history);
+
 // The records of one layer, as the heat map takes them.
 struct LayerLoads {
   std::string name;  // "Layer 3", "MTP"

@@ -100,7 +100,7 @@ MemoryEstimate estimate_memory(Model& model, const RunConfig& config, const Batc
   // Where quantization begins later, memory is there before.
   const Precision precision = config.model.precision_at(std::numeric_limits<std::int64_t>::max());
   e.parameters = flat_bytes + (precision.fp4_experts ? model.rounded_experts().bytes() : 0);
-  e.gradients = flat_bytes * static_cast<std::size_t>(GradientTree::levels(sizes.micro_batches()));
+  e.gradients = flat_bytes * static_cast<std::size_t>(GradientTree::buffers(sizes.micro_batches()));
   for (const ParamSlice& slice : slices_of(store)) {
     const bool muon = slice.matrix && config.optim.matrices == MatrixOptimizer::kMuon;
     e.optimizer += static_cast<std::size_t>(slice.size) * sizeof(float) * (muon ? 1 : 2);

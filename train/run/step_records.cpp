@@ -1,6 +1,8 @@
 #include "train/run/step_records.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "train/step/index_recall.h"
 
@@ -13,6 +15,21 @@ void add_clamped(Record& record, const ClampCount& c) {
   record.clamp.up_high += c.up_high;
   record.clamp.up_low += c.up_low;
   record.clamp.clamp_inputs += c.pairs;
+  record.clamp.gate_max = std::max(record.clamp.gate_max, static_cast<double>(c.gate_max));
+  record.clamp.up_max = std::max(record.clamp.up_max, static_cast<double>(c.up_max));
+}
+
+void add_load(LayerRecord& record) {
+  const std::vector<std::int64_t>& load = record.expert_load;
+  if (load.empty()) return;
+  const auto experts = static_cast<double>(load.size());
+  const double mean = std::accumulate(load.begin(), load.end(), 0.0) / experts;
+  double squares = 0.0;
+  for (const std::int64_t n : load) {
+    squares += (static_cast<double>(n) - mean) * (static_cast<double>(n) - mean);
+  }
+  record.load_cv = mean > 0.0 ? std::sqrt(squares / experts) / mean : 0.0;
+  record.idle_experts = std::count(load.begin(), load.end(), 0);
 }
 
 }  // namespace
@@ -43,6 +60,7 @@ std::vector<LayerRecord> layer_records(const Model& model, std::int64_t step,
     record.layer =
         blocks[l] == model.mtp_block() ? LayerRecord::kMtp : static_cast<std::int64_t>(l);
     record.expert_load = stats[l].load;
+    add_load(record);
     add_clamped(record, stats[l].clamped);
     if (const ModelBuffer* bias = blocks[l]->feed_forward().bias()) {
       const float* b = bias->value.as<float>();
@@ -61,7 +79,6 @@ std::vector<LayerRecord> layer_records(const Model& model, std::int64_t step,
 void add_rounding(std::vector<LayerRecord>& records, Model& model, Tape& tape,
                   const Precision& precision, const Batch& batch) {
   if (precision.fp4_indexer) {
-    model.set_precision(precision);  // the weights have changed since
     const std::vector<double> recalls = index_recall(model, tape, batch);
     for (std::size_t l = 0; l < records.size(); ++l) records[l].index_recall = recalls[l];
   }

@@ -17,7 +17,7 @@ GradientTree::GradientTree(ParamStore& store, std::int64_t micro_batches)
     : store_(store),
       most_(micro_batches),
       micro_batches_(micro_batches),
-      pages_(static_cast<std::size_t>(levels(micro_batches) * store.flat_size()) * sizeof(float)) {
+      pages_(static_cast<std::size_t>(buffers(micro_batches) * store.flat_size()) * sizeof(float)) {
   CHECK(micro_batches >= 1, "GradientTree: no micro-batch");
   store_.bind_grads(level(0).data());
 }

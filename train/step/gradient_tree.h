@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -23,8 +24,13 @@ class GradientTree {
   // over 0 .. micro_batches-1 lies in gradients(). run returns false to give the step up.
   bool accumulate(const std::function<bool(std::int64_t)>& run);
   std::span<float> gradients() const { return level(0); }
+  // A buffer of the same size that nobody needs between two calls of accumulate().
+  std::span<float> spare() const { return level(1); }
   std::size_t bytes() const { return pages_.size(); }
   static std::int64_t levels(std::int64_t micro_batches);
+  static std::int64_t buffers(std::int64_t micro_batches) {  // the spare one counts
+    return std::max<std::int64_t>(2, levels(micro_batches));
+  }
 
  private:
   bool sum(std::int64_t lo, std::int64_t hi, std::int64_t depth,

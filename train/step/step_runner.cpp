@@ -13,6 +13,12 @@ namespace {
 
 const NextToken next_token;
 
+void copy_floats(std::span<const float> from, std::span<float> to) {
+  for_chunks(static_cast<std::int64_t>(from.size()), [&](Range r) {
+    std::copy(from.data() + r.begin, from.data() + r.end, to.data() + r.begin);
+  });
+}
+
 double value_of(const Tensor& scalar) { return scalar ? *scalar.as<float>() : 0.0; }
 
 }  // namespace
@@ -104,6 +110,10 @@ StepOutcome StepRunner::step(std::span<const Batch> batches, const StepPlan& pla
 
 void StepRunner::update(StepOutcome& out, const StepPlan& plan) {
   const TraceSpan span("optimizer");
+  if (keeps_weights_) {
+    const TraceSpan keep("keep_weights");
+    copy_floats(model_.store().values(), tree_.spare());
+  }
   const bool warmup = plan.indexer == IndexerMode::kWarmup;
   optimizer_.step(model_.store().values(), tree_.gradients(), plan.number,
                   static_cast<float>(plan.lr),

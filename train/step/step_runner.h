@@ -50,6 +50,11 @@ class StepRunner {
   StepOutcome step(std::span<const Batch> batches, const StepPlan& plan,
                    const std::function<bool()>& give_up = nullptr);
 
+  // Whether step() keeps a copy of the weights from before its update, for measuring.
+  void keep_weights(bool on) { keeps_weights_ = on; }
+  // Of the last step that kept them, until the next one.
+  std::span<const float> weights_before() const { return tree_.spare(); }
+
   // Micro-batches of the steps from now on: at most as many as in the options.
   void set_micro_batches(std::int64_t micro_batches);
 
@@ -72,6 +77,7 @@ class StepRunner {
   Optimizer optimizer_;
   GradientTree tree_;
   ModelStats stats_;
+  bool keeps_weights_ = false;
   std::vector<LossParts> sums_;                     // of each micro-batch
   std::vector<std::vector<IndexSums>> index_sums_;  // of each block and micro-batch
 };

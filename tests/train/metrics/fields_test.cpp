@@ -26,6 +26,7 @@ TEST(Fields, AreThereOnceAndSayWhatTheyMean) {
   expect_complete(step_fields());
   expect_complete(eval_fields());
   expect_complete(layer_fields());
+  expect_complete(group_fields());
   expect_complete(event_kinds());
   for (const EventKind& event : event_kinds()) expect_complete(event.fields);
 }
@@ -33,17 +34,25 @@ TEST(Fields, AreThereOnceAndSayWhatTheyMean) {
 // Whatever a record may hold.
 TEST(Fields, KnowEveryFieldOfARecord) {
   LayerRecord layer;
+  layer.expert_load = {3};
   layer.index_kl = layer.index_captured = layer.index_recall = 0.5;
   layer.fp4_zeros = layer.fp4_distance = 0.5;
+  for (const Field<LayerRecord>& field : layer_fields()) {
+    const FieldPlace at = field.at == nullptr ? FieldPlace() : field.at(layer);
+    if (field.board != nullptr && std::holds_alternative<double*>(at)) *std::get<double*>(at) = 0.5;
+  }
+  GroupRecord group;
+  group.momentum_rank = 2.0;
   EvalRecord task;
   task.answers = 3;
   task.sources = {{"a.txt", 1.0, 2.0, 3, 4}};
   for (const Json& line : {json_of(StepRecord()), json_of(EvalRecord()), json_of(task),
-                           json_of(LayerRecord()), json_of(layer)}) {
+                           json_of(LayerRecord()), json_of(layer), json_of(group)}) {
     EXPECT_EQ(undocumented(line), "");
   }
   EXPECT_EQ(json_of(task).size(), eval_fields().size() + 1);    // and `kind`
   EXPECT_EQ(json_of(layer).size(), layer_fields().size() + 1);  // likewise
+  EXPECT_EQ(json_of(group).size(), group_fields().size() + 1);
 }
 
 TEST(Fields, AnUnknownOneIsNamed) {

@@ -33,11 +33,12 @@ StepRecord sample_step() {
 }
 
 TEST(Records, StepLineIsWhatItAlwaysWas) {
-  EXPECT_EQ(line_of(json_of(sample_step())),
-            R"({"kind":"step","step":120,"tokens":983040,"loss":3.2101,"ce":2.9,"mtp":0.31,)"
-            R"("balance":0.0001,"index_kl":0.0,"lr":0.0003,"grad_norm":0.9100000262260437,)"
-            R"("gate_high":3,"up_high":2,"up_low":1,"clamp_inputs":4096,"step_seconds":0.8125,)"
-            R"("tokens_per_second":10082.5,"matmul_peak_share":0.5,"time":1700000000.25})");
+  EXPECT_EQ(
+      line_of(json_of(sample_step())),
+      R"({"kind":"step","step":120,"tokens":983040,"loss":3.2101,"ce":2.9,"mtp":0.31,)"
+      R"("balance":0.0001,"index_kl":0.0,"lr":0.0003,"grad_norm":0.9100000262260437,)"
+      R"("gate_high":3,"up_high":2,"up_low":1,"clamp_inputs":4096,"gate_max":0.0,"up_max":0.0,)"
+      R"("step_seconds":0.8125,"tokens_per_second":10082.5,"matmul_peak_share":0.5,"time":1700000000.25})");
 }
 
 TEST(Records, LayerAndEventLines) {
@@ -48,7 +49,8 @@ TEST(Records, LayerAndEventLines) {
   layer.bias_low = -0.001;
   EXPECT_EQ(line_of(json_of(layer)),
             R"({"kind":"layer","step":7,"layer":3,"expert_load":[5,0,9],"gate_high":0,"up_high":0,)"
-            R"("up_low":0,"clamp_inputs":0,"bias_low":-0.001,"bias_high":0.0})");
+            R"("up_low":0,"clamp_inputs":0,"gate_max":0.0,"up_max":0.0,"bias_low":-0.001,)"
+            R"("bias_high":0.0,"idle_experts":0})");
   layer.layer = LayerRecord::kMtp;
   EXPECT_NE(line_of(json_of(layer)).find(R"("layer":"mtp")"), std::string::npos);
 
@@ -117,6 +119,10 @@ TEST(Records, EveryKindReadsBack) {
   l.expert_load = {1, 2, 3};
   l.bias_high = 0.25;
   EXPECT_EQ(json_of(*layer_of(json_of(l))), json_of(l));
+  const Json group = json_of(GroupRecord{7, "router", 0.5, 2.0, 0.25, 3.5});
+  EXPECT_EQ(line_of(group), R"({"kind":"group","step":7,"group":"router","grad_norm":0.5,)"
+                            R"("weight_rms":2.0,"update_ratio":0.25,"momentum_rank":3.5})");
+  EXPECT_EQ(json_of(*group_of(group)), group);
 
   EventRecord event{.step = 3, .event = "sample", .fields = {{"prompt", "In the"}}, .time = 2.0};
   EXPECT_EQ(json_of(*event_of(json_of(event))), json_of(event));

@@ -133,7 +133,7 @@ TEST(Tensorboard, ReadsBack) {
   EXPECT_EQ(word<double>(event.find(1)->second, 0), 1234567.5);
   EXPECT_EQ(word<std::int64_t>(event.find(2)->second, 0), 300);
   const auto scalars = scalars_of(event);
-  EXPECT_EQ(scalars.size(), 13U);
+  EXPECT_EQ(scalars.size(), 15U);
   EXPECT_EQ(scalars.at("train/loss"), 3.25F);
   EXPECT_EQ(scalars.at("optim/lr"), 1e-3F);
   EXPECT_EQ(scalars.at("clamp/gate_high"), 0.25F);
@@ -151,9 +151,11 @@ TEST(Tensorboard, LayersAndEventsReadBack) {
   layer.layer = 3;
   layer.expert_load = {30, 10, 0, 0};
   layer.index_captured = 0.75;
+  layer.gain_forward = 1.5;
+  layer.idle_experts = 2;
   EXPECT_TRUE(writer.write(layer, 2.5));
   layer.layer = LayerRecord::kMtp;
-  layer.index_captured = std::nan("");
+  layer.index_captured = layer.gain_forward = std::nan("");
   EXPECT_TRUE(writer.write(layer, 2.5));
   layer.expert_load.clear();
   EXPECT_TRUE(writer.write(layer, 2.5));  // nothing to say
@@ -161,13 +163,20 @@ TEST(Tensorboard, LayersAndEventsReadBack) {
       EventRecord{20, "sample", {{"prompt", "And "}, {"text", "he\nsaid \xff"}}, 3.0}));
   EXPECT_TRUE(
       writer.write(EventRecord{21, "diverged", {{"loss", 249.0}, {"reason", "high"}}, 4.0}));
+  EXPECT_TRUE(writer.write(GroupRecord{20, "router", 0.5, 2.0, 0.25}, 2.5));
 
   const auto records = read_records(contents(writer.path()));
-  ASSERT_EQ(records.size(), 5U);
+  ASSERT_EQ(records.size(), 6U);
   const auto scalars = scalars_of(read_message(records[1]));
   EXPECT_EQ(scalars.at("experts/imbalance_layer_3"), 3.0F);
   EXPECT_EQ(scalars.at("indexers/captured_layer_3"), 0.75F);
-  EXPECT_EQ(scalars_of(read_message(records[2])).size(), 1U);
+  EXPECT_EQ(scalars.at("health/gain_forward_layer_3"), 1.5F);
+  EXPECT_EQ(scalars.at("health/idle_experts_layer_3"), 2.0F);
+  const auto group = scalars_of(read_message(records[5]));
+  EXPECT_EQ(group.at("health/grad_norm_router"), 0.5F);
+  EXPECT_EQ(group.at("health/update_ratio_router"), 0.25F);
+  EXPECT_EQ(group.count("health/momentum_rank_router"), 0U);
+  EXPECT_EQ(scalars_of(read_message(records[2])).size(), 2U);
   EXPECT_EQ(scalars_of(read_message(records[2])).count("experts/imbalance_mtp"), 1U);
 
   const auto text_of = [&](std::size_t record, const std::string& tag) {

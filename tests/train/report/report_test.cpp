@@ -297,5 +297,33 @@ TEST(WriteReport, AFolderWithoutARunIsRefused) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
+TEST(Report, HealthIsShownWhereItWasMeasured) {
+  ReportInput input = small_run(40);
+  EXPECT_THAT(render_report(input), Not(HasSubstr("<h2>Health</h2>")));
+  for (LayerRecord& layer : input.history.layers) {
+    layer.gain_backward = static_cast<double>(layer.step);
+    layer.attention_sink = 0.25;
+    if (layer.layer == LayerRecord::kMtp) layer.mtp_taken = 0.5;
+  }
+  for (std::int64_t n = 1; n <= 40; ++n) {
+    for (const char* group : {"router", "norms"}) {
+      input.history.groups.push_back({n, group, 0.5, 1.0, 1e-3});
+    }
+  }
+  const std::string page = render_report(input);
+  expect_well_formed(page);
+  EXPECT_THAT(page, HasSubstr("<h2>Health</h2>"));
+  for (const char* title :
+       {"Gain backward", "Attention to the sink", "Update ratio", "MTP taken"}) {
+    EXPECT_EQ(count(page, concat("<h3>", title, "</h3>")), 1U) << title;
+  }
+  for (const char* title : {"Gain forward", "Momentum rank", "Router entropy"}) {
+    EXPECT_EQ(count(page, concat("<h3>", title, "</h3>")), 0U) << title;
+  }
+  const std::vector<NamedChart> charts = health_charts(input.history);
+  EXPECT_TRUE(charts.at(0).chart.log_y);            // 1 to 40
+  EXPECT_EQ(charts.at(0).chart.series.size(), 2U);  // a layer and MTP
+}
+
 }  // namespace
 }  // namespace shoal

@@ -28,8 +28,8 @@ const std::map<std::int64_t, float>& by_hand() {
 TEST(GradientTree, AddsInTheOrderOfItsTree) {
   for (const auto& [n, want] : by_hand()) {
     ParamStore store;
-    ModelParam& a = store.add({.name = "a", .shape = {3}});
-    ModelParam& unreached = store.add({.name = "b", .shape = {40}});
+    ModelParam& a = store.add({.name = "a", .shape = {3}, .role = ParamRole::kHead});
+    ModelParam& unreached = store.add({.name = "b", .shape = {40}, .role = ParamRole::kHead});
     store.allocate();
     GradientTree tree(store, n);
     std::vector<std::int64_t> order;
@@ -67,7 +67,7 @@ TEST(GradientTree, LevelsAreTheDepthOfTheTree) {
 
 TEST(GradientTree, StopsWhenARunGivesUp) {
   ParamStore store;
-  store.add({.name = "a", .shape = {3}});
+  store.add({.name = "a", .shape = {3}, .role = ParamRole::kHead});
   store.allocate();
   GradientTree tree(store, 5);
   std::int64_t last = -1;

@@ -187,7 +187,7 @@ TEST(Precision, RecallIsOneWithoutRoundingNoiseAndAShareWithIt) {
 
 TEST(Precision, StatisticsOfRounding) {
   ParamStore store;
-  ModelParam& p = store.add({.name = "p", .shape = {2, 40}});
+  ModelParam& p = store.add({.name = "p", .shape = {2, 40}, .role = ParamRole::kHead});
   store.allocate();
   std::fill_n(p.value.as<float>(), 80, 0.0F);
   p.value.as<float>()[0] = 6.0F;    // scale 1
