@@ -451,6 +451,7 @@ void ModelReference::block(const std::string& prefix, AttentionKind kind, Stream
     write(X[t], mixes[t], y[t]);
     const Mix m = mix(prefix + "hc_ffn", X[t]);
     write(X[t], m, moe(prefix + "ffn.", norm(prefix + "ffn_norm.weight", m.read), ids[t], choices));
+    if (!keep_) continue;
     Seen& seen = seen_[prefix];
     seen.combs.push_back(mixes[t].comb);
     seen.combs.push_back(m.comb);

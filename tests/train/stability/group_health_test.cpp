@@ -117,9 +117,8 @@ void check_groups(bool muon, std::int64_t micro_batches) {
 }
 
 TEST(GroupHealth, IsWhatPlainLoopsFind) {
-  for (const bool muon : {true, false}) {
-    for (const std::int64_t micro_batches : {1, 3}) check_groups(muon, micro_batches);
-  }
+  check_groups(true, 3);
+  check_groups(false, 1);  // its gradient tree has one level
 }
 
 TEST(GroupHealth, HasEqualBitsForAnyThreadCountAndChangesNothing) {
