@@ -67,7 +67,7 @@ export OMPI_MCA_rmaps_base_oversubscribe=1
 declare -A needs=(
   [tests]=build [install]=build [replica]=build [asan]=asan-build [fuzz]=asan-build
   [clang]=clang-build
-  [tsan]=tsan-build [tidy]=build
+  [tsan]=tsan-build
 )
 minutes=${SHOAL_TEST_MINUTES:-85}
 [[ $minutes =~ ^[1-9][0-9]{0,5}$ ]] || { echo "test: SHOAL_TEST_MINUTES: give minutes" >&2; exit 2; }

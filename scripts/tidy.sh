@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# clang-tidy (.clang-tidy) over our sources, with the compile commands of build/release.
+# clang-tidy (.clang-tidy) over our sources, with the compile commands of build/clang.
 #
 #   scripts/tidy.sh [FILE.cpp ...]      all of them without an argument
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[[ -s build/release/compile_commands.json ]] || cmake --preset release
+[[ -s build/clang/compile_commands.json ]] || cmake --preset clang
 files=("$@")
 if ((${#files[@]} == 0)); then
   mapfile -t files < <(git ls-files --cached --others --exclude-standard \
@@ -12,4 +12,4 @@ if ((${#files[@]} == 0)); then
 fi
 # clang-tidy shows what it holds back ("N warnings generated") on stderr: noise.
 printf '%s\0' "${files[@]}" |
-  xargs -0 -n 1 -P "$(nproc)" clang-tidy -p build/release --quiet 2> >(grep -v 'warnings\? generated' >&2)
+  xargs -0 -n 1 -P "$(nproc)" clang-tidy -p build/clang --quiet 2> >(grep -v 'warnings\? generated' >&2)
